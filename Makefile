@@ -1,0 +1,70 @@
+# One-word commands. `make up` and `make test` do all of their own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+SOURCES := pyproject.toml hatch_build.py $(wildcard protos/hookline/v1/*.proto)
+
+ifdef UV
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python
+else
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check format protos bench lock all clean
+
+help: ## what the words do
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer; name it: make up PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.runtime: $(BIN)/python requirements.lock $(SOURCES)
+	@echo "installing into $(VENV) …" >&2
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+install: $(VENV)/.dev ## everything for work on Hookline, into .venv
+
+up: $(VENV)/.runtime ## run Hookline in one process, with the example flows
+	@exec $(BIN)/hookline up $(ARGS)
+
+test: $(VENV)/.dev ## the tests
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, imports, protos: read only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry hookline services
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format -d --exit-code
+
+format: $(VENV)/.dev ## put everything into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cd protos && ../$(BIN)/buf format -w
+
+protos: $(BIN)/python ## generate hookline/v1 anew
+	@rm -f $(VENV)/.runtime
+	@$(MAKE) --no-print-directory $(VENV)/.runtime
+
+bench: $(VENV)/.dev ## the figures of the README, side by side in one run
+	@$(BIN)/python -m benchmarks.ingress $(ARGS)
+
+lock: ## pin everything anew (needs uv)
+	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11 $(ARGS) pyproject.toml --extra build -o requirements.lock
+	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11 $(ARGS) pyproject.toml --extra build --extra dev -c requirements.lock -o requirements-dev.lock
+
+all: check test ## what CI runs
+
+clean: ## forget the environment and generated code
+	rm -rf $(VENV) hookline/v1

@@ -1,0 +1,91 @@
+"""The `hookline` command. Data goes to stdout, talk to stderr.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 conflict,
+69 unavailable, 78 bad configuration.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hookline.cli import events, flows, messages
+from hookline.cli.options import Router, Token
+
+app = typer.Typer(
+    help="Takes any webhook, keeps it, and runs the flow it belongs to.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.add_typer(flows.app, name="flows")
+app.add_typer(events.app, name="events")
+app.command("apply")(flows.apply)
+app.command("send")(messages.send)
+app.command("publish")(messages.publish)
+
+
+@app.command()
+def up(
+    *,
+    data: Annotated[
+        Path, typer.Option(envvar="HOOKLINE_DATA", help="Where the log is kept.")
+    ] = Path(".hookline"),
+    flows: Annotated[
+        Path,
+        typer.Option(envvar="HOOKLINE_FLOWS", help="Directory of flow files."),
+    ] = Path("flows"),
+    http: Annotated[
+        str, typer.Option(envvar="HOOKLINE_HTTP", help="Public port: HOST:PORT.")
+    ] = "127.0.0.1:8080",
+    grpc: Annotated[
+        str,
+        typer.Option(envvar="HOOKLINE_GRPC", help="Port for internal services."),
+    ] = "127.0.0.1:50052",
+    admin: Annotated[
+        str,
+        typer.Option(envvar="HOOKLINE_ADMIN", help="Port for health and metrics."),
+    ] = "127.0.0.1:8081",
+    executor: Annotated[
+        bool, typer.Option(help="Run flows, or only take requests.")
+    ] = True,
+) -> None:
+    """Run everything in one process, on an embedded log."""
+    from hookline.cli.hosting import Options
+    from hookline.cli.up import run
+
+    run(Options(data, flows, http, grpc, admin, executor=executor))
+
+
+@app.command()
+def health(*, router: Router = "127.0.0.1:50052", token: Token = "") -> None:
+    """Tell whether a running instance serves; exit code 69 where it does not."""
+    from hookline.cli.remote import check_health
+
+    typer.echo(check_health(router, token))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as version_of
+
+    typer.echo(version_of("hookline"))
+
+
+def main() -> None:
+    """Run the command line; every mistake is a sentence and an exit code."""
+    from hookline.errors import BadConfiguration, Error
+
+    try:
+        app()
+    except BadConfiguration as error:
+        print(f"hookline: {error}", file=sys.stderr)  # noqa: T201 - talk on stderr
+        sys.exit(78)
+    except Error as error:
+        print(f"hookline: {error}", file=sys.stderr)  # noqa: T201 - talk on stderr
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has left; say nothing more
+        sys.exit(0)

@@ -1,0 +1,112 @@
+"""What can go wrong, as one short tree; each says whether trying again is safe.
+
+Error
+├─ Rejected             the sender's to fix; the same request fails again
+│  ├─ UnknownFlow           no such flow
+│  ├─ MethodNotAllowed      the flow does not take this method
+│  ├─ Unauthenticated       credential missing or wrong
+│  ├─ Malformed             the body does not parse as its content type
+│  ├─ MissingContentType    a body without a content type
+│  ├─ TooLarge              over the limit
+│  └─ TooSlow               headers or body did not arrive in time
+├─ Unavailable          ours; safe to retry later, but the event may be in the log already
+├─ InvalidFlow          mistakes in flow files; nothing was applied
+├─ MissingSecret        a secret that a flow names is nowhere to be found
+├─ BadConfiguration     a setting, a port or a directory; exit code 78
+└─ StepError            raised by components
+   ├─ RetryableError        again, perhaps after a given time
+   └─ TerminalError         do not; the execution fails
+"""
+
+
+class Error(Exception):
+    """Everything Hookline raises on purpose; its text is a sentence for a person."""
+
+
+class Rejected(Error):
+    """The sender's to fix; the same request fails again."""
+
+
+class UnknownFlow(Rejected):
+    """There is no flow with this id, or it is not served."""
+
+
+class MethodNotAllowed(Rejected):
+    """The flow does not take this method; `allowed` are those it takes."""
+
+    def __init__(self, text: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.allowed = allowed
+
+
+class Unauthenticated(Rejected):
+    """The credential is missing or wrong; `challenges` are for WWW-Authenticate.
+
+    `cause` says why, for the flow's owner; the sender is never told.
+    """
+
+    def __init__(self, cause: str, challenges: tuple[str, ...] = ()) -> None:
+        super().__init__("Send the credential that this flow asks for.")
+        self.cause = cause
+        self.challenges = challenges
+
+
+class Malformed(Rejected):
+    """The body does not parse as its content type."""
+
+
+class MissingContentType(Rejected):
+    """There is a body and no Content-Type."""
+
+
+class TooLarge(Rejected):
+    """The body is over the limit."""
+
+
+class TooSlow(Rejected):
+    """Headers or body did not arrive in time."""
+
+
+class Unavailable(Error):
+    """The log does not take it now. Safe to retry; it may be in the log already."""
+
+
+class InvalidFlow(Error):
+    """One flow cannot be built from its definition."""
+
+
+class MissingSecret(Error):
+    """A secret that is named is in no place where secrets are looked for."""
+
+    def __init__(self, *names: str) -> None:
+        one = names[0]
+        many = " ".join(names)
+        super().__init__(
+            f"missing secret{'s' if len(names) > 1 else ''} {many}: set "
+            f"HOOKLINE_SECRET_{one} or put a file {one} into HOOKLINE_SECRETS_DIR"
+        )
+        self.names = names
+
+
+class BadConfiguration(Error):
+    """A setting, a port or a directory that cannot be used as it is."""
+
+
+class StepError(Error):
+    """An attempt of a step has failed."""
+
+
+class RetryableError(StepError):
+    """The same attempt may succeed later, not before `retry_after_s` where given."""
+
+    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class TerminalError(StepError):
+    """No attempt will succeed; `indeterminate` where the work may be done already."""
+
+    def __init__(self, text: str, *, indeterminate: bool = False) -> None:
+        super().__init__(text)
+        self.indeterminate = indeterminate

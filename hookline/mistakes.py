@@ -1,0 +1,105 @@
+"""pydantic's findings as sentences for the person who wrote the file."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+Place = tuple[str | int, ...]
+SENTENCES = {
+    "missing": "this field is needed",
+    "string_type": "this must be text",
+    "string_too_short": "this must not be empty",
+    "int_type": "this must be a whole number",
+    "int_parsing": "this must be a whole number",
+    "float_type": "this must be a number",
+    "float_parsing": "this must be a number",
+    "bool_type": "this must be true or false",
+    "bool_parsing": "this must be true or false",
+    "model_type": "this must be an object with fields",
+    "model_attributes_type": "this must be an object with fields",
+    "dict_type": "this must be an object with fields",
+    "mapping_type": "this must be an object with fields",
+    "tuple_type": "this must be a list",
+    "list_type": "this must be a list",
+    "too_short": "this must have at least {min_length} item",
+    "greater_than": "this must be more than {gt}",
+    "greater_than_equal": "this must be at least {ge}",
+    "less_than_equal": "this must be at most {le}",
+    "literal_error": "this must be {expected}",
+    "union_tag_not_found": "this needs a type: one of {expected_tags}",
+    "union_tag_invalid": "there is no type {tag!r}: take one of {expected_tags}",
+}
+PATTERNS = {
+    r"^[A-Za-z0-9_-]{1,64}$": "use 1 to 64 letters, digits, - and _",
+    r"^[^:]+$": "a user name has no colon",
+}
+
+
+def sentences(
+    model: type[BaseModel], error: ValidationError
+) -> Iterator[tuple[Place, str]]:
+    """Each finding with the place of its field, as the file names it."""
+    for one in error.errors():
+        place = tuple(part for part in one["loc"] if not _is_branch(part))
+        yield place, _sentence(model, place, one)
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """A suggestion for a name that does not exist, or all that do."""
+    near = difflib.get_close_matches(name, names, 1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"there are {', '.join(sorted(names))}" if names else "there are none"
+
+
+def _sentence(model: type[BaseModel], place: Place, one: Mapping[str, Any]) -> str:
+    context = one.get("ctx", {})
+    match one["type"]:
+        case "extra_forbidden":
+            known = _fields_at(model, place[:-1])
+            return f"unknown field {place[-1]!r}: {nearest(str(place[-1]), known)}"
+        case "value_error":
+            return str(context["error"])
+        case "string_pattern_mismatch":
+            return PATTERNS.get(context["pattern"], str(one["msg"]))
+        case kind if kind in SENTENCES:
+            return SENTENCES[kind].format(**context)
+    return str(one["msg"])
+
+
+def _is_branch(part: str | int) -> bool:
+    """Whether a part of the place names the branch of a union, not a field."""
+    return part in TAGS
+
+
+TAGS = frozenset({"none", "basic", "api_key", "hmac", "standard", "bearer"})
+
+
+def _fields_at(model: Any, place: Place) -> list[str]:
+    """The names of the fields that a place may hold."""
+    candidates = _models(model)
+    for part in place:
+        if isinstance(part, int):
+            continue
+        candidates = [
+            inner
+            for candidate in candidates
+            for name, field in candidate.model_fields.items()
+            if part in (name, field.alias)
+            for inner in _models(field.annotation)
+        ]
+    return sorted(
+        {
+            field.alias or name
+            for candidate in candidates
+            for name, field in candidate.model_fields.items()
+        }
+    )
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]

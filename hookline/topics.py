@@ -1,0 +1,37 @@
+"""The topics of the log, by their names without the prefix.
+
+events        an accepted request each; key: flow id; value: Event
+executions    the journal, in its events' partitions; key: flow id; value: JournalEntry
+dead_letters  what failed for good, whole; key: flow id; value: DeadLetter
+flows         compacted; key "version/<id>/<n>": Flow, key "current/<id>": CurrentFlow
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from hookline.log import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """All topics of one installation."""
+
+    events: Topic
+    executions: Topic
+    dead_letters: Topic
+    flows: Topic
+
+    @classmethod
+    def with_partitions(cls, partitions: int) -> Self:
+        """The topics for a number of partitions; it caps the number of executors."""
+        return cls(
+            events=Topic("events", partitions),
+            executions=Topic("executions", partitions),
+            dead_letters=Topic("dead_letters", partitions),
+            flows=Topic("flows", 1, compacted=True),
+        )
+
+    @property
+    def all(self) -> tuple[Topic, ...]:
+        """Each of them."""
+        return (self.events, self.executions, self.dead_letters, self.flows)

@@ -1,0 +1,58 @@
+"""ExecutionService over gRPC: shows events and what became of them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from hookline.v1 import execution_pb2, execution_pb2_grpc
+from services.console.history import History, summary_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+DEFAULT_LIMIT = 20
+MOST = 1000
+
+
+class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
+    """Translates between gRPC and the history."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    async def ListEvents(  # noqa: N802 - the method's name in the proto
+        self, request: execution_pb2.ListEventsRequest, _context: Context
+    ) -> execution_pb2.ListEventsResponse:
+        """The newest events, newest first."""
+        limit = min(request.limit or DEFAULT_LIMIT, MOST)
+        found = await self._history.newest(request.flow_id, limit)
+        return execution_pb2.ListEventsResponse(events=map(summary_of, found))
+
+    async def GetEvent(  # noqa: N802 - the method's name in the proto
+        self, request: execution_pb2.GetEventRequest, context: Context
+    ) -> execution_pb2.GetEventResponse:
+        """One event with everything that is known of it."""
+        found = await self._history.find(request.event_id)
+        if found is None:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"There is no event {request.event_id!r}; `hookline events list` has "
+                "the newest.",
+            )
+        return execution_pb2.GetEventResponse(
+            summary=summary_of(found), event=found.event
+        )
+
+    async def TailEvents(  # noqa: N802 - the method's name in the proto
+        self, request: execution_pb2.TailEventsRequest, _context: Context
+    ) -> AsyncIterator[execution_pb2.TailEventsResponse]:
+        """Events and their ends as they come."""
+        async for summary in self._history.tail(request.flow_id):
+            yield execution_pb2.TailEventsResponse(event=summary)
+
+
+def add_executions(history: History, server: grpc.aio.Server) -> str:
+    """Add the service to a server; gives its full name."""
+    execution_pb2_grpc.add_ExecutionServiceServicer_to_server(
+        ExecutionServicer(history), server
+    )
+    return execution_pb2.DESCRIPTOR.services_by_name["ExecutionService"].full_name

@@ -1,0 +1,203 @@
+"""What became of events, read from the log when somebody asks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from hookline.log import Log, Record, Topic, partition_of
+from hookline.topics import Topics
+from hookline.v1 import event_pb2, execution_pb2
+
+WINDOW = 1024
+MOST_SCANNED = 200_000
+SKEW_MS = 5_000
+TAIL_PAUSE_S = 0.2
+UUID7 = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An event where it stands, and its end if it has one."""
+
+    record: Record
+    event: event_pb2.Event
+    ended: execution_pb2.ExecutionEnded | None
+
+
+class History:
+    """Reads `events` and `executions` without an index: newest first, by id, as they come.
+
+    Ids hold their time, records theirs, so that an id is found by bisection.
+    """
+
+    def __init__(self, log: Log, topics: Topics) -> None:
+        self._log = log
+        self._events = topics.events
+        self._executions = topics.executions
+
+    async def newest(self, flow_id: str, limit: int) -> list[Found]:
+        """The newest events, newest first; of one flow where an id is given."""
+        found = [
+            found
+            for partition in self._partitions(flow_id)
+            for found in await self._newest_in(partition, flow_id, limit)
+        ]
+        found.sort(key=lambda one: one.event.accepted_at_us, reverse=True)
+        return found[:limit]
+
+    async def find(self, event_id: str) -> Found | None:
+        """The event with this id."""
+        accepted_ms = _time_of(event_id)
+        if accepted_ms is None:
+            return None
+        for partition in range(self._events.partitions):
+            record = await self._find_in(partition, event_id, accepted_ms)
+            if record is not None:
+                [found] = await self._with_ends(partition, [record])
+                return found
+        return None
+
+    async def tail(self, flow_id: str) -> AsyncIterator[execution_pb2.EventSummary]:
+        """Events and ends from now on, as they come."""
+        topics = (self._events, self._executions)
+        at = {
+            (topic.name, partition): (await self._log.bounds(topic, partition)).end
+            for topic in topics
+            for partition in self._partitions(flow_id)
+        }
+        while True:
+            for topic in topics:
+                for partition in self._partitions(flow_id):
+                    key = topic.name, partition
+                    end = (await self._log.bounds(topic, partition)).end
+                    async for record in self._records(topic, partition, at[key], end):
+                        summary = _tailed(topic is self._events, record)
+                        if not flow_id or summary.flow_id == flow_id:
+                            yield summary
+                    at[key] = end
+            await asyncio.sleep(TAIL_PAUSE_S)
+
+    def _partitions(self, flow_id: str) -> range:
+        count = self._events.partitions
+        if not flow_id:
+            return range(count)
+        only = partition_of(flow_id.encode(), count)
+        return range(only, only + 1)
+
+    async def _newest_in(self, partition: int, flow_id: str, limit: int) -> list[Found]:
+        wanted = flow_id.encode()
+        records: list[Record] = []
+        async for record in self._backwards(self._events, partition):
+            if not flow_id or record.key == wanted:
+                records.append(record)
+            if len(records) >= limit:
+                break
+        return await self._with_ends(partition, records)
+
+    async def _with_ends(self, partition: int, records: list[Record]) -> list[Found]:
+        if not records:
+            return []
+        oldest_ms = min(record.appended_at_ms for record in records)
+        missing = {record.offset for record in records}
+        ends: dict[int, execution_pb2.ExecutionEnded] = {}
+        async for record in self._backwards(self._executions, partition):
+            if not missing or record.appended_at_ms < oldest_ms - SKEW_MS:
+                break
+            entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+            if entry.event_offset in missing:
+                missing.discard(entry.event_offset)
+                ends[entry.event_offset] = entry.ended
+        return [_found(record, ends.get(record.offset)) for record in records]
+
+    async def _find_in(
+        self, partition: int, event_id: str, accepted_ms: int
+    ) -> Record | None:
+        start = await self._first_since(partition, accepted_ms - SKEW_MS)
+        end = (await self._log.bounds(self._events, partition)).end
+        wanted = event_id.encode()
+        async for record in self._records(self._events, partition, start, end):
+            if wanted in (record.value or b""):
+                return record
+            if record.appended_at_ms > accepted_ms + 60_000:
+                break
+        return None
+
+    async def _first_since(self, partition: int, since_ms: int) -> int:
+        """The first offset whose record was appended at or after a time."""
+        low, high = await self._log.bounds(self._events, partition)
+        while low < high:
+            middle = (low + high) // 2
+            record = await self._first(partition, middle, high)
+            if record is None or record.appended_at_ms >= since_ms:
+                high = middle
+            else:
+                low = record.offset + 1
+        return low
+
+    async def _first(self, partition: int, start: int, end: int) -> Record | None:
+        async for record in self._records(
+            self._events, partition, start, min(end, start + WINDOW)
+        ):
+            return record
+        return None
+
+    async def _records(
+        self, topic: Topic, partition: int, start: int, end: int
+    ) -> AsyncIterator[Record]:
+        async for batch in self._log.read(topic, partition, start, end):
+            for record in batch:
+                yield record
+
+    async def _backwards(self, topic: Topic, partition: int) -> AsyncIterator[Record]:
+        """Records from the newest on, at most so many that an answer comes in time."""
+        start, end = await self._log.bounds(topic, partition)
+        lowest = max(start, end - MOST_SCANNED)
+        while end > lowest:
+            since = max(lowest, end - WINDOW)
+            window = [r async for r in self._records(topic, partition, since, end)]
+            for record in reversed(window):
+                yield record
+            end = since
+
+
+def _time_of(event_id: str) -> int | None:
+    try:
+        uuid = UUID(event_id)
+    except ValueError:
+        return None
+    return uuid.int >> 80 if uuid.version == UUID7 else None
+
+
+def _found(record: Record, ended: execution_pb2.ExecutionEnded | None) -> Found:
+    event = event_pb2.Event.FromString(record.value or b"")
+    return Found(record, event, ended)
+
+
+def summary_of(found: Found) -> execution_pb2.EventSummary:
+    """An event in a line of a list."""
+    ended = found.ended
+    return execution_pb2.EventSummary(
+        event_id=found.event.id,
+        flow_id=found.event.flow_id,
+        flow_version=found.event.flow_version,
+        accepted_at_us=found.event.accepted_at_us,
+        status=ended.status if ended else execution_pb2.STATUS_PENDING,
+        ended=ended,
+        partition=found.record.partition,
+        offset=found.record.offset,
+    )
+
+
+def _tailed(is_event: bool, record: Record) -> execution_pb2.EventSummary:
+    if is_event:
+        return summary_of(_found(record, None))
+    entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+    return execution_pb2.EventSummary(
+        event_id=entry.event_id,
+        flow_id=entry.flow_id,
+        status=entry.ended.status,
+        ended=entry.ended,
+        partition=record.partition,
+        offset=entry.event_offset,
+    )

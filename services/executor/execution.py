@@ -1,0 +1,126 @@
+"""Stop 7: one event through its flow's steps, to its end.
+
+A failed step ends the execution; the event goes whole to the dead letters before it
+counts as ended.
+"""
+
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+
+from hookline.bodies import trigger_of
+from hookline.components.steps import BoundStep
+from hookline.errors import Rejected, TerminalError
+from hookline.event import EventId, FlowId, Message, Run, Value
+from hookline.log import Record
+from hookline.v1 import event_pb2, execution_pb2
+from services.executor.attempts import Attempts, StepFailed
+from services.executor.flows import BoundFlow, Flows
+from services.executor.journal import Ended, Journal
+
+FAILED = execution_pb2.STATUS_FAILED
+FILTERED = execution_pb2.STATUS_FILTERED
+COMPLETED = execution_pb2.STATUS_COMPLETED
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an execution has come to so far."""
+
+    attempts: int = 0
+    results: list[Value] = field(default_factory=list)
+    filtered_by: str = ""
+
+
+class Executions:
+    """Runs events."""
+
+    def __init__(self, flows: Flows, attempts: Attempts, journal: Journal) -> None:
+        self._flows = flows
+        self._attempts = attempts
+        self._journal = journal
+
+    async def execute(self, record: Record) -> Awaitable[object]:
+        """Run a record's event; gives what is done when its end is in the journal."""
+        started_at_us = time.time_ns() // 1000
+        event = event_pb2.Event.FromString(record.value or b"")
+        bound = await self._flows.get(event.flow_id, event.flow_version)
+        progress = Progress()
+        try:
+            message = first_message(event, bound)
+            await self._continue(bound.steps, 0, message, progress)
+        except StepFailed as failure:
+            progress.attempts += failure.attempts
+            ended = Ended(FAILED, started_at_us, progress.attempts)
+            ended.step, ended.reason = failure.step_id, str(failure)
+            return await self._journal.write_failed(
+                event, record, ended, indeterminate=failure.indeterminate
+            )
+        ended = Ended(COMPLETED, started_at_us, progress.attempts)
+        ended.results = progress.results
+        if progress.filtered_by and not progress.results:
+            ended.status, ended.step = FILTERED, progress.filtered_by
+        return self._journal.write_ended(event, record, ended)
+
+    async def _continue(
+        self,
+        steps: Sequence[BoundStep],
+        index: int,
+        message: Message,
+        progress: Progress,
+    ) -> None:
+        """Take a message through the steps from one of them on."""
+        while index < len(steps):
+            step = steps[index]
+            index += 1
+            if not _applies(step, message):
+                continue
+            out, attempts = await self._attempts.run(
+                step, message.derive(step_id=step.id)
+            )
+            progress.attempts += attempts
+            if not out:
+                progress.filtered_by = step.id
+                return
+            for other in out[:-1]:
+                _keep(step, other)
+                await self._continue(steps, index, other, progress)
+            message = out[-1]
+            _keep(step, message)
+        progress.results.append(message.body)
+
+
+def _applies(step: BoundStep, message: Message) -> bool:
+    if step.when is None:
+        return True
+    try:
+        return step.when.truth(message)
+    except TerminalError as error:
+        raise StepFailed(step.id, 0, error) from error
+
+
+def _keep(step: BoundStep, message: Message) -> None:
+    message.run.steps[step.id] = {
+        "body": message.body,
+        "headers": message.headers,
+        "status": message.status,
+    }
+
+
+def first_message(event: event_pb2.Event, bound: BoundFlow) -> Message:
+    """The message that the first step gets. Raises StepFailed where it cannot be had."""
+    try:
+        trigger, attachments = trigger_of(event.request, raw=bound.flow.webhook.raw)
+    except Rejected as error:
+        failure = TerminalError(f"the body cannot be read: {error}")
+        raise StepFailed("", 0, failure) from error
+    run = Run(
+        event_id=EventId(event.id),
+        flow_id=FlowId(event.flow_id),
+        flow_version=event.flow_version,
+        flow_name=bound.flow.name,
+        accepted_at_us=event.accepted_at_us,
+        trigger=trigger,
+        variables=bound.flow.vars,
+    )
+    return Message(run, trigger.body, trigger.headers, attachments)

@@ -1,0 +1,60 @@
+"""Flows ready to run, by version; built once, when their first event comes."""
+
+import asyncio
+from dataclasses import dataclass
+
+from hookline.catalog import Catalog
+from hookline.components import Resources
+from hookline.components.steps import BoundStep, build_steps, secret_names
+from hookline.flow import Flow
+from hookline.secrets import Secrets
+from hookline.telemetry import get_logger
+from hookline.v1 import flow_pb2
+
+logger = get_logger(__name__)
+LOOK_AGAIN_S = 5.0
+KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFlow:
+    """A version of a flow with its steps' components."""
+
+    flow: Flow
+    steps: tuple[BoundStep, ...]
+
+
+class Flows:
+    """Builds flows from the catalog and keeps them."""
+
+    def __init__(
+        self, catalog: Catalog, resources: Resources, secrets: Secrets
+    ) -> None:
+        self._catalog = catalog
+        self._resources = resources
+        self._secrets = secrets
+        self._bound: dict[tuple[str, int], BoundFlow] = {}
+
+    async def get(self, flow_id: str, version: int) -> BoundFlow:
+        """The flow as of a version; waits for a version or secrets not yet here."""
+        bound = self._bound.get((flow_id, version))
+        if bound is not None:
+            return bound
+        stored = await self._catalog.wait_version(flow_id, version)
+        await self._wait_for_secrets(stored)
+        if len(self._bound) >= KEPT:
+            self._bound.pop(next(iter(self._bound)))
+        bound = self._bound[flow_id, version] = self._build(stored)
+        return bound
+
+    def _build(self, stored: flow_pb2.Flow) -> BoundFlow:
+        flow = Flow.model_validate_json(stored.definition)
+        steps = build_steps(flow, self._resources, self._secrets.get)
+        return BoundFlow(flow, steps)
+
+    async def _wait_for_secrets(self, stored: flow_pb2.Flow) -> None:
+        """Hold the flow's events, rather than fail them, while its secrets are gone."""
+        flow = Flow.model_validate_json(stored.definition)
+        while missing := self._secrets.missing(secret_names(flow)):
+            logger.error("flow.blocked", flow_id=flow.id, missing_secrets=list(missing))
+            await asyncio.sleep(LOOK_AGAIN_S)

@@ -1,0 +1,154 @@
+"""Stop 9: writes down how executions have ended, and keeps what failed for good."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from hookline.errors import Unavailable
+from hookline.event import Value
+from hookline.log import Log, Position, Record, Topic
+from hookline.telemetry import Metrics, get_logger
+from hookline.topics import Topics
+from hookline.v1 import event_pb2, execution_pb2
+
+RESULT_LIMIT_BYTES = 1024
+PAUSE_S = 0.5
+logger = get_logger(__name__)
+Listener = Callable[[event_pb2.Event, execution_pb2.ExecutionEnded], None]
+
+
+@dataclass(slots=True)
+class Ended:
+    """How an execution has ended."""
+
+    status: "execution_pb2.Status.ValueType"
+    started_at_us: int
+    attempts: int
+    results: list[Value] = field(default_factory=list)
+    step: str = ""
+    reason: str = ""
+
+
+class Journal:
+    """Appends to `executions` and `dead_letters`; tries until the log takes it."""
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        metrics: Metrics,
+        listener: Listener | None = None,
+    ) -> None:
+        self._log = log
+        self._topics = topics
+        self._metrics = metrics
+        self._listener = listener
+
+    def write_ended(
+        self, event: event_pb2.Event, record: Record, ended: Ended
+    ) -> Awaitable[object]:
+        """Write an end down; what is returned is done when it is durable."""
+        message = _ended_message(ended)
+        entry = execution_pb2.JournalEntry(
+            event_id=event.id,
+            flow_id=event.flow_id,
+            event_offset=record.offset,
+            ended=message,
+        )
+        self._count(event, message)
+        if self._listener is not None:
+            self._listener(event, message)
+        return self._keep(
+            self._topics.executions, record.key, entry.SerializeToString()
+        )
+
+    async def write_failed(
+        self,
+        event: event_pb2.Event,
+        record: Record,
+        ended: Ended,
+        *,
+        indeterminate: bool,
+    ) -> Awaitable[object]:
+        """Keep the dead letter; then, and only then, write the end down."""
+        letter = execution_pb2.DeadLetter(
+            event=event,
+            step=ended.step,
+            reason=ended.reason,
+            attempts=ended.attempts,
+            indeterminate=indeterminate,
+            failed_at_us=time.time_ns() // 1000,
+        )
+        await self._keep(
+            self._topics.dead_letters, record.key, letter.SerializeToString()
+        )
+        return self.write_ended(event, record, ended)
+
+    def _keep(self, topic: Topic, key: bytes, value: bytes) -> Awaitable[object]:
+        return _Kept(self._log, topic, key, value).future
+
+    def _count(
+        self, event: event_pb2.Event, ended: execution_pb2.ExecutionEnded
+    ) -> None:
+        metrics = self._metrics
+        match ended.status:
+            case execution_pb2.STATUS_COMPLETED:
+                metrics.completed.inc()
+            case execution_pb2.STATUS_FILTERED:
+                metrics.filtered.inc()
+            case _:
+                metrics.failed.inc()
+        metrics.duration.observe((ended.ended_at_us - event.accepted_at_us) / 1e6)
+
+
+class _Kept:
+    """A record that is appended again and again until the log has it."""
+
+    def __init__(self, log: Log, topic: Topic, key: bytes, value: bytes) -> None:
+        self._log = log
+        self._record = (topic, key, value)
+        self.future: asyncio.Future[Position] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._append()
+
+    def _append(self) -> None:
+        if self.future.cancelled():
+            return
+        appended = asyncio.ensure_future(self._log.append(*self._record))
+        appended.add_done_callback(self._appended)
+
+    def _appended(self, appended: asyncio.Future[Position]) -> None:
+        if self.future.done():
+            return
+        if appended.cancelled():
+            self.future.cancel()
+        elif isinstance(error := appended.exception(), Unavailable):
+            logger.warning("journal.delayed", error=str(error))
+            asyncio.get_running_loop().call_later(PAUSE_S, self._append)
+        elif error is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(appended.result())
+
+
+def _ended_message(ended: Ended) -> execution_pb2.ExecutionEnded:
+    return execution_pb2.ExecutionEnded(
+        status=ended.status,
+        started_at_us=ended.started_at_us,
+        ended_at_us=time.time_ns() // 1000,
+        attempts=ended.attempts,
+        result=_preview(ended.results),
+        step=ended.step,
+        reason=ended.reason,
+    )
+
+
+def _preview(results: list[Value]) -> bytes:
+    if not results:
+        return b""
+    value = results[0] if len(results) == 1 else results
+    return msgspec.json.encode(value)[:RESULT_LIMIT_BYTES]

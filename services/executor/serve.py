@@ -1,0 +1,123 @@
+"""Consumes the partitions that are this executor's, until it is told to stop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from hookline.errors import Unavailable
+from hookline.log import Assignment, Commit, Log
+from hookline.telemetry import Metrics, get_logger
+from hookline.topics import Topics
+from services.executor.execution import Executions
+from services.executor.lanes import Lanes
+
+GROUP = "executor"
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one executor."""
+
+    concurrent_executions: int = 1000
+    unfinished_per_partition: int = 10_000
+    commit_interval_s: float = 0.2
+    drain_s: float = 5.0
+
+
+class Executor:
+    """Runs the events of the partitions it is assigned."""
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        executions: Executions,
+        metrics: Metrics,
+        limits: Limits,
+    ) -> None:
+        self._log = log
+        self._topic = topics.events
+        self._executions = executions
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.concurrent_executions)
+        self._lanes: set[Lanes] = set()
+        metrics.unfinished.set_function(self._unfinished)
+
+    async def run(self) -> None:
+        """Take partitions as they are assigned, until cancelled."""
+        async with asyncio.TaskGroup() as partitions:
+            async for assignment in self._log.assignments(self._topic, GROUP):
+                partitions.create_task(self._consume(assignment))
+
+    def _unfinished(self) -> int:
+        return sum(lanes.unfinished for lanes in self._lanes)
+
+    async def drain(self) -> None:
+        """Start nothing more; wait, within the limit, for what is running."""
+        try:
+            async with asyncio.timeout(self._limits.drain_s):
+                await asyncio.gather(*(lanes.stop() for lanes in self._lanes))
+        except TimeoutError:
+            logger.info("executor.drained", outcome="cut short; events run again")
+
+    async def _consume(self, assignment: Assignment) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            lanes = Lanes(
+                self._executions.execute,
+                tasks,
+                self._slots,
+                most_unfinished=self._limits.unfinished_per_partition,
+            )
+            self._lanes.add(lanes)
+            committer = tasks.create_task(self._commit(assignment, lanes))
+            try:
+                async for records in assignment.records():
+                    lanes.add(records)
+                    await lanes.wait_for_room()
+                await lanes.stop()
+            finally:
+                self._lanes.discard(lanes)
+                committer.cancel()
+                assignment.release()
+
+    async def _commit(self, assignment: Assignment, lanes: Lanes) -> None:
+        """Commit as the lanes go on; once more when it is over."""
+        moved = asyncio.Event()
+        lanes.on_progress = moved.set
+        committed = None
+        try:
+            while True:
+                await moved.wait()
+                moved.clear()
+                committed = await _commit_once(assignment, lanes, committed)
+                await asyncio.sleep(self._limits.commit_interval_s)
+        finally:
+            await asyncio.shield(_commit_once(assignment, lanes, committed))
+
+
+async def _commit_once(
+    assignment: Assignment, lanes: Lanes, committed: int | None
+) -> int | None:
+    offset = lanes.commit_offset
+    if offset is None or offset == committed or not assignment.owned():
+        return committed
+    try:
+        await assignment.commit(Commit(offset))
+    except Unavailable as error:
+        logger.warning("commit.delayed", error=str(error))
+        return committed
+    return offset
+
+
+@asynccontextmanager
+async def executing(executor: Executor) -> AsyncIterator[None]:
+    """Run an executor while the block runs, then drain it."""
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(executor.run())
+        try:
+            yield
+        finally:
+            await executor.drain()
+            running.cancel()

@@ -1,0 +1,123 @@
+"""Stop 1: an HTTP request becomes a `Request`, the verdict on it an HTTP answer.
+
+Raw body bytes and header pairs go on as they were sent. The answer waits for the verdict,
+never the other way round.
+"""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+from aiohttp.web_exceptions import HTTPException
+
+from hookline.errors import Malformed, TooLarge, TooSlow
+from hookline.event import FLOW_ID
+from hookline.v1 import event_pb2
+from services.ingress.replies import answer, problem
+
+ReadBody = Callable[[int], Awaitable[bytes]]
+PREFIX = "/hook/"
+REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
+
+
+class Router(Protocol):
+    """Who judges requests: the receiver in the same process, or one behind gRPC."""
+
+    async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
+        """Judge a request whose body is here."""
+        ...
+
+    async def upload(
+        self,
+        head: event_pb2.Request,
+        declared_size: int | None,
+        read_body: ReadBody,
+    ) -> event_pb2.Outcome:
+        """Judge a request whose body is still on its way."""
+        ...
+
+
+class Ingress:
+    """The handler of every request to the public port."""
+
+    def __init__(
+        self, router: Router, *, body_timeout_s: float, body_floor_bytes_per_s: int
+    ) -> None:
+        self._router = router
+        self._body_timeout_s = body_timeout_s
+        self._body_floor = body_floor_bytes_per_s
+
+    async def receive(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request."""
+        request = _as_request(http)
+        if request is None:
+            return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
+        content = http.content
+        if content.is_eof():
+            request.body = content.read_nowait(-1)
+            return answer(await self._router.receive(request))
+        outcome = await self._router.upload(
+            request, http.content_length, lambda limit: self._read(content, limit)
+        )
+        response = answer(outcome)
+        if not content.is_eof():
+            # What was not read is not waited for: the connection ends with the answer.
+            response.force_close()
+        return response
+
+    async def _read(self, content: StreamReader, limit: int) -> bytes:
+        """The whole body. Raises TooLarge, TooSlow or Malformed."""
+        chunks = bytearray()
+        begun = time.monotonic()
+        try:
+            while not content.at_eof():
+                async with asyncio.timeout(self._patience(begun, len(chunks))):
+                    chunks += await content.readany()
+                if len(chunks) > limit:
+                    raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
+        except TimeoutError as error:
+            raise TooSlow("The body did not arrive in time: send it again.") from error
+        except (web.RequestPayloadError, HTTPException) as error:
+            raise Malformed(f"The body broke off: {error}") from error
+        return bytes(chunks)
+
+    def _patience(self, begun: float, received: int) -> float:
+        """Seconds until the body has fallen below the floor of its rate."""
+        allowed = self._body_timeout_s + received / self._body_floor
+        return max(0.0, begun + allowed - time.monotonic())
+
+
+def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
+    """The head of a request; None where the path is no webhook URL."""
+    target = http.raw_path
+    if not target.startswith("/"):
+        target = http.rel_url.raw_path_qs
+    path, _, query = target.partition("?")
+    if not path.startswith(PREFIX):
+        return None
+    flow_id, slash, rest = path[len(PREFIX) :].partition("/")
+    if FLOW_ID.fullmatch(flow_id) is None:
+        return None
+    return event_pb2.Request(
+        request_id=_request_id(http),
+        flow_id=flow_id,
+        method=http.method,
+        path=slash + rest,
+        query=query,
+        headers=[
+            event_pb2.Header(name=name, value=value) for name, value in http.raw_headers
+        ],
+        remote=http.remote or "",
+        received_at_us=time.time_ns() // 1000,
+    )
+
+
+def _request_id(http: web.BaseRequest) -> str:
+    sent = http.headers.get("x-request-id", "")
+    return sent if REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()

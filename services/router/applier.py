@@ -1,0 +1,89 @@
+"""Applies flow files: checks all of them, then writes versions and pointers."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from hookline.catalog import Catalog, current_key, version_key
+from hookline.components.steps import check_steps, secret_names
+from hookline.flow_file import FlowFile, Mistake, ReadFlow, read_flows
+from hookline.log import Log
+from hookline.secrets import Secrets
+from hookline.topics import Topics
+from hookline.v1 import flow_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying did to one flow."""
+
+    flow_id: str
+    version: int
+    changed: bool
+
+
+class Applier:
+    """Checks flow files and makes new versions of the flows that have changed."""
+
+    def __init__(
+        self, catalog: Catalog, log: Log, topics: Topics, secrets: Secrets
+    ) -> None:
+        self._catalog = catalog
+        self._log = log
+        self._topic = topics.flows
+        self._secrets = secrets
+        self._one_at_a_time = asyncio.Lock()
+
+    def check(self, files: Sequence[FlowFile]) -> tuple[list[ReadFlow], list[Mistake]]:
+        """Read flow files; all mistakes at once."""
+        return read_flows(files, check_steps)
+
+    def missing_secrets(self, read: ReadFlow) -> tuple[str, ...]:
+        """The names of the secrets that a flow needs and that are not to be found."""
+        return self._secrets.missing(secret_names(read.flow))
+
+    async def apply(self, flows: Sequence[ReadFlow]) -> list[Applied]:
+        """Make these the current versions; return when this process serves them.
+
+        Raises Unavailable; applying again is safe.
+        """
+        async with self._one_at_a_time:
+            return [await self._apply(read) for read in flows]
+
+    async def _apply(self, read: ReadFlow) -> Applied:
+        definition = msgspec.json.encode(read.definition, order="sorted")
+        current = self._catalog.current(read.flow.id)
+        if current is not None and current.definition == definition:
+            return Applied(current.id, current.version, changed=False)
+        before = current.version if current else 0
+        flow = flow_pb2.Flow(
+            id=read.flow.id,
+            version=self._free_version(read.flow.id, before),
+            name=read.flow.name,
+            definition=definition,
+            applied_at_us=time.time_ns() // 1000,
+        )
+        await self._write(flow, before)
+        return Applied(flow.id, flow.version, changed=True)
+
+    def _free_version(self, flow_id: str, before: int) -> int:
+        # A version whose pointer was never written (a crash between) is passed over.
+        version = before + 1
+        while self._catalog.version(flow_id, version) is not None:
+            version += 1
+        return version
+
+    async def _write(self, flow: flow_pb2.Flow, before: int) -> None:
+        pointer = flow_pb2.CurrentFlow(
+            flow_id=flow.id, version=flow.version, replaces=before
+        )
+        await self._log.append(
+            self._topic, version_key(flow.id, flow.version), flow.SerializeToString()
+        )
+        await self._log.append(
+            self._topic, current_key(flow.id), pointer.SerializeToString()
+        )
+        await self._catalog.wait_current(flow.id, flow.version)

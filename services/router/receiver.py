@@ -1,0 +1,156 @@
+"""Stop 3: finds the flow, has the sender verified, and appends the event to the log.
+
+The checks come in this order: flow, state, method, declared size, header-level
+credential, body, credential over the raw bytes, content type and parse, append. A
+request is accepted when, and only when, its append has returned.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from hookline.bodies import trigger_of
+from hookline.errors import (
+    Error,
+    MethodNotAllowed,
+    Rejected,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnknownFlow,
+)
+from hookline.event import EventId, new_event_id
+from hookline.log import Log
+from hookline.telemetry import Metrics, get_logger
+from hookline.topics import Topics
+from hookline.v1 import event_pb2
+from services.router.outcomes import reason_of, rejection
+from services.router.registry import Registry, ServedFlow
+from services.router.verifiers import Verifier
+
+ReadBody = Callable[[int], Awaitable[bytes]]
+logger = get_logger(__name__)
+REASON_NAMES = {
+    number: name.removeprefix("REASON_").lower()
+    for name, number in event_pb2.Reason.items()
+}
+
+
+class Receiver:
+    """The router's answer to requests; the edge calls it directly or over gRPC."""
+
+    def __init__(
+        self, registry: Registry, log: Log, topics: Topics, metrics: Metrics
+    ) -> None:
+        self._registry = registry
+        self._log = log
+        self._events = topics.events
+        self._metrics = metrics
+
+    async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
+        """Judge a request whose body is here. Never raises."""
+        try:
+            if request.method in ("HEAD", "OPTIONS"):
+                return self._describe(request)
+            served, verifier = self._admit(request, len(request.body))
+            verifier.verify(request)
+            trigger_of(request, raw=served.flow.webhook.raw)
+            event_id = await self._append(served, request)
+        except (Rejected, Unavailable) as error:
+            return self._reject(request, error)
+        accepted = event_pb2.Accepted(event_id=event_id, reply=served.reply)
+        return event_pb2.Outcome(request_id=request.request_id, accepted=accepted)
+
+    async def upload(
+        self,
+        head: event_pb2.Request,
+        declared_size: int | None,
+        read_body: ReadBody,
+    ) -> event_pb2.Outcome:
+        """Judge a request from its head, and read its body only if the head may pass.
+
+        `read_body` gets the number of bytes that the flow takes; what it raises of
+        Rejected becomes the verdict.
+        """
+        try:
+            if head.method not in ("HEAD", "OPTIONS"):
+                served, verifier = self._admit(head, declared_size or 0)
+                verifier.verify_head(head)
+                head.body = await read_body(served.flow.webhook.max_body)
+        except (Rejected, Unavailable) as error:
+            return self._reject(head, error)
+        return await self.receive(head)
+
+    async def publish(self, request: event_pb2.Request) -> EventId:
+        """Take a message of an internal service. Raises Rejected or Unavailable."""
+        served = self._served(request.flow_id)
+        self._check_size(served, len(request.body))
+        trigger_of(request, raw=served.flow.webhook.raw)
+        return await self._append(served, request)
+
+    def _served(self, flow_id: str) -> ServedFlow:
+        served = self._registry.get(flow_id)
+        if served is None:
+            raise UnknownFlow(
+                "There is no flow with this id: check the URL, or apply the flow."
+            )
+        return served
+
+    def _admit(
+        self, request: event_pb2.Request, size: int
+    ) -> tuple[ServedFlow, Verifier]:
+        served = self._served(request.flow_id)
+        if served.verifier is None:
+            raise Unavailable(
+                "The flow is inactive: it lacks secrets. Try again later."
+            )
+        methods = served.flow.webhook.methods
+        if request.method not in methods:
+            raise MethodNotAllowed(f"Send {' or '.join(methods)}.", methods)
+        self._check_size(served, size)
+        return served, served.verifier
+
+    def _check_size(self, served: ServedFlow, size: int) -> None:
+        limit = served.flow.webhook.max_body
+        if size > limit:
+            raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
+
+    async def _append(self, served: ServedFlow, request: event_pb2.Request) -> EventId:
+        event_id = new_event_id()
+        event = event_pb2.Event(
+            id=event_id,
+            flow_id=request.flow_id,
+            flow_version=served.version,
+            accepted_at_us=time.time_ns() // 1000,
+            request=request,
+        )
+        await self._log.append(
+            self._events, request.flow_id.encode(), event.SerializeToString()
+        )
+        self._metrics.accepted.inc()
+        self._metrics.body_bytes.inc(len(request.body))
+        return event_id
+
+    def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
+        """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
+        served = self._served(request.flow_id)
+        allow = ", ".join((*served.flow.webhook.methods, "HEAD", "OPTIONS"))
+        reply = event_pb2.Reply(
+            status=200 if request.method == "HEAD" else 204,
+            headers=[event_pb2.Header(name=b"Allow", value=allow.encode())],
+        )
+        return event_pb2.Outcome(
+            request_id=request.request_id, accepted=event_pb2.Accepted(reply=reply)
+        )
+
+    def _reject(self, request: event_pb2.Request, error: Error) -> event_pb2.Outcome:
+        reason = REASON_NAMES[reason_of(error)]
+        self._metrics.rejected(reason)
+        cause = error.cause if isinstance(error, Unauthenticated) else str(error)
+        logger.info(
+            "event.rejected",
+            flow_id=request.flow_id,
+            request_id=request.request_id,
+            reason=reason,
+            cause=cause,
+        )
+        return rejection(request.request_id, error)

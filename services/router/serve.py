@@ -1,0 +1,91 @@
+"""The router's gRPC server: PublishService, FlowService, health, reflection."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from hookline.bearer import BearerTokens
+from hookline.errors import BadConfiguration
+from hookline.v1 import flow_pb2, flow_pb2_grpc, publish_pb2, publish_pb2_grpc
+from services.router.applier import Applier
+from services.router.flow_service import FlowServicer
+from services.router.publish_service import PublishServicer
+from services.router.receiver import Receiver
+from services.router.registry import Registry
+
+MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
+STOP_GRACE_S = 5.0
+Add = Callable[[grpc.aio.Server], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How the gRPC port is opened."""
+
+    address: str
+    tokens: Sequence[str]
+    reflection: bool = False
+
+
+def router_services(
+    receiver: Receiver, applier: Applier, registry: Registry
+) -> tuple[Add, ...]:
+    """What the router adds to a server; each returns its service's full name."""
+
+    def add_publish(server: grpc.aio.Server) -> str:
+        publish_pb2_grpc.add_PublishServiceServicer_to_server(
+            PublishServicer(receiver), server
+        )
+        return publish_pb2.DESCRIPTOR.services_by_name["PublishService"].full_name
+
+    def add_flows(server: grpc.aio.Server) -> str:
+        flow_pb2_grpc.add_FlowServiceServicer_to_server(
+            FlowServicer(applier, registry), server
+        )
+        return flow_pb2.DESCRIPTOR.services_by_name["FlowService"].full_name
+
+    return add_publish, add_flows
+
+
+@asynccontextmanager
+async def serve_grpc(door: Door, services: Sequence[Add]) -> AsyncIterator[int]:
+    """Serve until the block ends; gives the port. Raises BadConfiguration."""
+    server = grpc.aio.server(
+        interceptors=[BearerTokens(door.tokens)],
+        options=[
+            ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    names = [add(server) for add in services]
+    await _add_health(server, names)
+    if door.reflection:
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+    port = _bind(server, door.address)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(STOP_GRACE_S)
+
+
+async def _add_health(server: grpc.aio.Server, names: Sequence[str]) -> None:
+    servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    for name in ("", *names):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise BadConfiguration(
+            f"cannot listen on {address} for gRPC: is it taken, or not an address of "
+            "this machine? Stop what listens there, or choose another with --grpc."
+        ) from error

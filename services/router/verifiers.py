@@ -1,0 +1,100 @@
+"""Stop 4: may this sender start this flow? On raw bytes, in constant time.
+
+Any one of a trigger's credentials lets a sender in. What can be told from the head alone
+is told before the body is read.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hookline.errors import Unauthenticated
+from hookline.flow import ApiKeyAuth, Auth, BasicAuth, HmacAuth, NoAuth
+from hookline.v1 import event_pb2
+from services.router.signatures import HmacCheck
+from services.router.static_credentials import ApiKeyCheck, BasicCheck
+
+Clock = Callable[[], float]
+
+
+class Check(Protocol):
+    """One credential. `challenge` is for WWW-Authenticate; empty where there is none."""
+
+    challenge: str
+
+    def verify_head(self, request: event_pb2.Request) -> str | None:
+        """Why this credential cannot match, whatever the body; None where it may."""
+        ...
+
+    def verify(self, request: event_pb2.Request) -> str | None:
+        """Why this credential does not match; None where it does."""
+        ...
+
+
+class NoCheck:
+    """Everyone may."""
+
+    challenge = ""
+
+    def verify_head(self, _request: event_pb2.Request) -> str | None:
+        """Let everyone pass."""
+        return None
+
+    def verify(self, _request: event_pb2.Request) -> str | None:
+        """Let everyone in."""
+        return None
+
+
+class Verifier:
+    """A trigger's credentials."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = checks
+        challenges = dict.fromkeys(check.challenge for check in checks)
+        self._challenges = tuple(filter(None, challenges))
+
+    def verify_head(self, request: event_pb2.Request) -> None:
+        """Raise Unauthenticated where no body could make this request pass."""
+        causes = []
+        for check in self._checks:
+            cause = check.verify_head(request)
+            if cause is None:
+                return
+            causes.append(cause)
+        raise Unauthenticated("; ".join(causes), self._challenges)
+
+    def verify(self, request: event_pb2.Request) -> None:
+        """Raise Unauthenticated unless one of the credentials matches."""
+        causes = []
+        for check in self._checks:
+            cause = check.verify(request)
+            if cause is None:
+                return
+            causes.append(cause)
+        raise Unauthenticated("; ".join(causes), self._challenges)
+
+
+def build_verifier(
+    auth: Sequence[Auth],
+    secret: Callable[[str], str],
+    public_url: str = "",
+    now: Clock = time.time,
+) -> Verifier:
+    """The verifier of a trigger; its secrets are looked up now. Raises MissingSecret."""
+    return Verifier([_check(one, secret, public_url, now) for one in auth])
+
+
+def _check(
+    auth: Auth, secret: Callable[[str], str], public_url: str, now: Clock
+) -> Check:
+    match auth:
+        case NoAuth():
+            return NoCheck()
+        case BasicAuth():
+            passwords = [one.resolve(secret) for one in auth.password]
+            return BasicCheck(auth.username, passwords)
+        case ApiKeyAuth():
+            return ApiKeyCheck(auth, [one.resolve(secret) for one in auth.value])
+        case HmacAuth():
+            keys = [one.resolve(secret) for one in auth.secret]
+            return HmacCheck(auth, keys, public_url, now)

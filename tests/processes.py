@@ -1,0 +1,96 @@
+"""Starts the product as a user does, in processes of its own."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+HOOKLINE = str(Path(sys.executable).parent / "hookline")
+
+
+@dataclass(slots=True)
+class Up:
+    """A running `hookline up`."""
+
+    process: asyncio.subprocess.Process
+    started: dict[str, Any]
+    lines: asyncio.StreamReader
+
+    @property
+    def http(self) -> str:
+        """HOST:PORT of the public port."""
+        return str(self.started["http"]).removeprefix("http://")
+
+    @property
+    def grpc(self) -> str:
+        """HOST:PORT for internal services."""
+        return str(self.started["grpc"])
+
+    async def kill(self) -> None:
+        """End it at once, as a crash does."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to stop; gives its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        await self.process.communicate()
+        return self.process.returncode or 0
+
+    async def line(self) -> dict[str, Any]:
+        """The next line it prints."""
+        line: dict[str, Any] = msgspec.json.decode(await self.lines.readline())
+        return line
+
+
+@asynccontextmanager
+async def up(
+    data: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
+) -> AsyncIterator[Up]:
+    """Run `hookline up` on free ports; it is killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(*wrapper, HOOKLINE, "up", "--data", str(data)),
+        *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+        *arguments,
+        env={
+            **os.environ,
+            "HOOKLINE_EGRESS__ALLOW": "127.0.0.0/8",
+            **(environment or {}),
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        first = await process.stdout.readline()
+        assert first, f"it ended with {await process.wait()}"
+        yield Up(process, msgspec.json.decode(first), process.stdout)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def run(
+    *arguments: str, environment: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> tuple[int, str, str]:
+    """Run a command of the product; gives exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        HOOKLINE,
+        *arguments,
+        env={**os.environ, **(environment or {})},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(stdin)
+    return process.returncode or 0, out.decode(), err.decode()
