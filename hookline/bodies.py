@@ -9,7 +9,7 @@ import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -27,8 +27,7 @@ NO_ATTACHMENTS: Final[Attachments] = {}
 _decode_json = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedBody:
+class ParsedBody(NamedTuple):
     """A body as a flow sees it."""
 
     value: Value
@@ -45,25 +44,44 @@ def trigger_of(
     """
     headers: dict[str, str] = {}
     for header in request.headers:
-        name = header.name.decode("latin-1").lower()
+        name = _name_of(header.name)
         value = _text_of(header.value)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     content_type = headers.get("content-type")
     query = parse_form(request.query.encode()) if request.query else {}
-    if not request.body and request.method in WITHOUT_BODY:
+    body = request.body
+    if not body and request.method in WITHOUT_BODY:
         parsed = ParsedBody(query, NO_ATTACHMENTS)
     else:
-        parsed = parse(content_type, request.body, raw=raw)
+        parsed = parse(content_type, body, raw=raw)
     trigger = Trigger(
         method=request.method,
         path=request.path,
         query=query,
         content_type=content_type or "",
-        raw_body=request.body,
+        raw_body=body,
         headers=headers,
         body=parsed.value,
     )
     return trigger, parsed.attachments
+
+
+def check(request: event_pb2.Request, *, raw: bool = False) -> None:
+    """Whether `trigger_of` will be able to read a request; raises what it raises."""
+    if request.query:
+        parse_form(request.query.encode())
+    if request.body or request.method not in WITHOUT_BODY:
+        parse(_content_type(request), request.body, raw=raw)
+
+
+def _content_type(request: event_pb2.Request) -> str | None:
+    values = [h.value for h in request.headers if _name_of(h.name) == "content-type"]
+    return ", ".join(map(_text_of, values)) if values else None
+
+
+@lru_cache(maxsize=4096)
+def _name_of(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 def parse(content_type: str | None, body: bytes, *, raw: bool = False) -> ParsedBody:

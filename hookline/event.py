@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, NewType, Self
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from uuid_utils import uuid7
 
 EventId = NewType("EventId", str)
@@ -21,16 +22,14 @@ def new_event_id() -> EventId:
     return EventId(str(uuid7()))
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Struct, frozen=True):
     """A file that travels with a message."""
 
     content_type: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Struct, frozen=True):
     """How an execution was started: the request's head and its body as sent."""
 
     method: str
@@ -42,8 +41,7 @@ class Trigger:
     body: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One execution: what its messages share. `steps` fills as steps are done."""
 
     event_id: EventId
@@ -56,8 +54,7 @@ class Run:
     steps: dict[str, Value] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """What a step gets and what it passes on: body, headers, attachments.
 
     `status` is that of the HTTP response which the message was made from, if any.

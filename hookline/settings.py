@@ -80,16 +80,23 @@ class Settings(Section):
     def read(cls, environment: Mapping[str, str]) -> Self:
         """Read them. Raises BadConfiguration naming every mistake."""
         sections: dict[str, dict[str, str]] = {}
+        mistakes: list[str] = []
+        known = names()
         for key, value in environment.items():
             section, found, name = key.removeprefix(PREFIX).partition("__")
-            if key.startswith(PREFIX) and found and not section.startswith("SECRET_"):
+            if not key.startswith(PREFIX) or not found or section.startswith("SECRET_"):
+                continue
+            if key not in known:
+                mistakes.append(_unknown(key, known))
+            else:
                 sections.setdefault(section.lower(), {})[name.lower()] = value
         try:
-            return cls.model_validate(sections)
+            settings = cls.model_validate(sections)
         except ValidationError as error:
-            raise BadConfiguration(
-                "\n".join(_sentence(one["loc"], one) for one in error.errors())
-            ) from error
+            mistakes += [_sentence(one["loc"], one["msg"]) for one in error.errors()]
+        if mistakes:
+            raise BadConfiguration("\n".join(mistakes))
+        return settings
 
 
 def names() -> list[str]:
@@ -106,10 +113,12 @@ def _section_type(annotation: Any) -> type[Section]:
     return section
 
 
-def _sentence(place: tuple[Any, ...], problem: Any) -> str:
+def _sentence(place: tuple[Any, ...], text: str) -> str:
     name = (PREFIX + "__".join(str(part) for part in place[:2])).upper()
-    if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
-    near = difflib.get_close_matches(name, names(), 1)
-    hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(names())}"
-    return f"{name} is no setting{hint}"
+    return f"{name}: {text}"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"{name} is no setting: {hint}"

@@ -4,6 +4,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 conflict,
 69 unavailable, 78 bad configuration.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -78,6 +79,8 @@ def main() -> None:
     """Run the command line; every mistake is a sentence and an exit code."""
     from hookline.errors import BadConfiguration, Error
 
+    # gRPC's own lines say what ours say, in C's words.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except BadConfiguration as error:

@@ -36,7 +36,8 @@ with what comes.
 **Trim** forgets records before an offset. Reading them afterwards gives nothing.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from asyncio import Future
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Protocol
@@ -126,9 +127,7 @@ class Assignment(Protocol):
 class Log(Protocol):
     """Where events are durable. See the module's docstring for what each call promises."""
 
-    def append(
-        self, topic: Topic, key: bytes, value: bytes | None
-    ) -> Awaitable[Position]:
+    def append(self, topic: Topic, key: bytes, value: bytes | None) -> Future[Position]:
         """One future a record. `Unavailable`: unknown whether it is in the log."""
         ...
 

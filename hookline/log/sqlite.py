@@ -7,7 +7,7 @@ the file is read only by those that are behind.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from os import close as close_descriptor
@@ -147,7 +147,7 @@ class SqliteLog:
 
     def append(
         self, topic: Topic, key: bytes, value: bytes | None
-    ) -> Awaitable[Position]:
+    ) -> asyncio.Future[Position]:
         """One future a record; see the contract."""
         table = self._tables[topic.name, partition_of(key, topic.partitions)]
         future: asyncio.Future[Position] = self._loop.create_future()

@@ -22,6 +22,11 @@ PASSIVE_PAGES: Final = 1_000
 RESTART_PAGES: Final = 4_000
 BUSY_MS: Final = 50
 TRIM_ROWS: Final = 1_000
+ROW: Final = "(?, ?, ?, ?, ?)"
+COLUMNS: Final = 5
+# Each statement lets go of the interpreter's lock and must get it back from a busy loop:
+# so as few statements as possible a commit.
+ROWS_A_STATEMENT: Final = (64, 16, 4, 1)
 FILE_NAME: Final = "log.sqlite"
 LOCK_NAME: Final = "LOCK"
 Operation = Callable[[apsw.Connection], Any]
@@ -44,14 +49,17 @@ class Table:
     topic: Topic
     partition: int
     name: str = field(init=False)
-    insert: str = field(init=False)
+    inserts: tuple[tuple[int, str], ...] = field(init=False)
     select: str = field(init=False)
     end: int = 0
 
     def __post_init__(self) -> None:
         self.name = f'"{self.topic.name}_{self.partition}"'
         verb = "INSERT OR REPLACE" if self.topic.compacted else "INSERT"
-        self.insert = f"{verb} INTO {self.name} VALUES (?, ?, ?, ?, ?)"
+        self.inserts = tuple(
+            (rows, f"{verb} INTO {self.name} VALUES {', '.join([ROW] * rows)}")
+            for rows in ROWS_A_STATEMENT
+        )
         self.select = (
             f"SELECT offset, at_ms, key, crc, value FROM {self.name} "  # noqa: S608
             "WHERE offset >= ? AND offset < ? ORDER BY offset LIMIT ?"
@@ -162,13 +170,13 @@ class Store:
         now_ms = time.time_ns() // 1_000_000
         ends = {table: table.end for table, _, _ in rows}
         offsets: list[int] = []
-        by_table: dict[Table, list[tuple[Any, ...]]] = {table: [] for table in ends}
+        by_table: dict[Table, list[Any]] = {table: [] for table in ends}
         for table, key, value in rows:
             offset = ends[table]
             ends[table] = offset + 1
             offsets.append(offset)
             crc = zlib.crc32(value or b"")
-            by_table[table].append((offset, now_ms, key, crc, value))
+            by_table[table] += (offset, now_ms, key, crc, value)
         results = self._transaction(by_table, operations)
         for table, end in ends.items():
             table.end = end
@@ -176,14 +184,14 @@ class Store:
 
     def _transaction(
         self,
-        by_table: dict[Table, list[tuple[Any, ...]]],
+        by_table: dict[Table, list[Any]],
         operations: Sequence[Operation],
     ) -> list[Any]:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for table, rows in by_table.items():
-                connection.executemany(table.insert, rows)
+            for table, values in by_table.items():
+                _insert(connection, table, values)
             results = [operation(connection) for operation in operations]
             connection.execute("COMMIT")
         except apsw.Error:
@@ -257,7 +265,7 @@ class Store:
             str(self._path),
             flags=flags,
             vfs=self._vfs,
-            statementcachesize=4 * len(self._tables) + 64,
+            statementcachesize=6 * len(self._tables) + 64,
         )
         try:
             connection.set_busy_timeout(BUSY_MS)
@@ -290,6 +298,16 @@ class Store:
         if pages < self._passive_at - PASSIVE_PAGES:
             self._passive_at = PASSIVE_PAGES
         return apsw.SQLITE_OK
+
+
+def _insert(connection: apsw.Connection, table: Table, values: list[Any]) -> None:
+    """Insert rows, given as one flat list of their columns."""
+    done = 0
+    for rows, statement in table.inserts:
+        width = rows * COLUMNS
+        while len(values) - done >= width:
+            connection.execute(statement, values[done : done + width])
+            done += width
 
 
 def _create(connection: apsw.Connection, tables: Tables) -> None:

@@ -5,7 +5,7 @@ counts as ended.
 """
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hookline.bodies import trigger_of
@@ -16,7 +16,7 @@ from hookline.log import Record
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.attempts import Attempts, StepFailed
 from services.executor.flows import BoundFlow, Flows
-from services.executor.journal import Ended, Journal
+from services.executor.journal import Ended, Finish, Journal
 
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
@@ -40,8 +40,8 @@ class Executions:
         self._attempts = attempts
         self._journal = journal
 
-    async def execute(self, record: Record) -> Awaitable[object]:
-        """Run a record's event; gives what is done when its end is in the journal."""
+    async def execute(self, record: Record, finish: Finish) -> None:
+        """Run a record's event; `finish` is called when its end is in the journal."""
         started_at_us = time.time_ns() // 1000
         event = event_pb2.Event.FromString(record.value or b"")
         bound = await self._flows.get(event.flow_id, event.flow_version)
@@ -53,14 +53,15 @@ class Executions:
             progress.attempts += failure.attempts
             ended = Ended(FAILED, started_at_us, progress.attempts)
             ended.step, ended.reason = failure.step_id, str(failure)
-            return await self._journal.write_failed(
-                event, record, ended, indeterminate=failure.indeterminate
+            await self._journal.write_failed(
+                event, record, ended, finish, indeterminate=failure.indeterminate
             )
+            return
         ended = Ended(COMPLETED, started_at_us, progress.attempts)
         ended.results = progress.results
         if progress.filtered_by and not progress.results:
             ended.status, ended.step = FILTERED, progress.filtered_by
-        return self._journal.write_ended(event, record, ended)
+        self._journal.write_ended(event, record, ended, finish)
 
     async def _continue(
         self,

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,7 @@ from hookline.v1 import event_pb2, execution_pb2
 RESULT_LIMIT_BYTES = 1024
 PAUSE_S = 0.5
 logger = get_logger(__name__)
+Finish = Callable[[], None]
 Listener = Callable[[event_pb2.Event, execution_pb2.ExecutionEnded], None]
 
 
@@ -48,9 +50,9 @@ class Journal:
         self._listener = listener
 
     def write_ended(
-        self, event: event_pb2.Event, record: Record, ended: Ended
-    ) -> Awaitable[object]:
-        """Write an end down; what is returned is done when it is durable."""
+        self, event: event_pb2.Event, record: Record, ended: Ended, finish: Finish
+    ) -> None:
+        """Write an end down; `finish` is called when it is durable."""
         message = _ended_message(ended)
         entry = execution_pb2.JournalEntry(
             event_id=event.id,
@@ -61,8 +63,8 @@ class Journal:
         self._count(event, message)
         if self._listener is not None:
             self._listener(event, message)
-        return self._keep(
-            self._topics.executions, record.key, entry.SerializeToString()
+        self._keep(
+            self._topics.executions, record.key, entry.SerializeToString(), finish
         )
 
     async def write_failed(
@@ -70,9 +72,10 @@ class Journal:
         event: event_pb2.Event,
         record: Record,
         ended: Ended,
+        finish: Finish,
         *,
         indeterminate: bool,
-    ) -> Awaitable[object]:
+    ) -> None:
         """Keep the dead letter; then, and only then, write the end down."""
         letter = execution_pb2.DeadLetter(
             event=event,
@@ -82,13 +85,33 @@ class Journal:
             indeterminate=indeterminate,
             failed_at_us=time.time_ns() // 1000,
         )
-        await self._keep(
-            self._topics.dead_letters, record.key, letter.SerializeToString()
+        kept = asyncio.Event()
+        self._keep(
+            self._topics.dead_letters,
+            record.key,
+            letter.SerializeToString(),
+            kept.set,
         )
-        return self.write_ended(event, record, ended)
+        await kept.wait()
+        self.write_ended(event, record, ended, finish)
 
-    def _keep(self, topic: Topic, key: bytes, value: bytes) -> Awaitable[object]:
-        return _Kept(self._log, topic, key, value).future
+    def _keep(self, topic: Topic, key: bytes, value: bytes, finish: Finish) -> None:
+        """Append until the log has it."""
+
+        def appended(future: "asyncio.Future[Position]") -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                finish()
+            elif isinstance(error, Unavailable):
+                logger.warning("journal.delayed", error=str(error))
+                again = partial(self._keep, topic, key, value, finish)
+                asyncio.get_running_loop().call_later(PAUSE_S, again)
+            else:
+                raise error
+
+        self._log.append(topic, key, value).add_done_callback(appended)
 
     def _count(
         self, event: event_pb2.Event, ended: execution_pb2.ExecutionEnded
@@ -102,37 +125,6 @@ class Journal:
             case _:
                 metrics.failed.inc()
         metrics.duration.observe((ended.ended_at_us - event.accepted_at_us) / 1e6)
-
-
-class _Kept:
-    """A record that is appended again and again until the log has it."""
-
-    def __init__(self, log: Log, topic: Topic, key: bytes, value: bytes) -> None:
-        self._log = log
-        self._record = (topic, key, value)
-        self.future: asyncio.Future[Position] = (
-            asyncio.get_running_loop().create_future()
-        )
-        self._append()
-
-    def _append(self) -> None:
-        if self.future.cancelled():
-            return
-        appended = asyncio.ensure_future(self._log.append(*self._record))
-        appended.add_done_callback(self._appended)
-
-    def _appended(self, appended: asyncio.Future[Position]) -> None:
-        if self.future.done():
-            return
-        if appended.cancelled():
-            self.future.cancel()
-        elif isinstance(error := appended.exception(), Unavailable):
-            logger.warning("journal.delayed", error=str(error))
-            asyncio.get_running_loop().call_later(PAUSE_S, self._append)
-        elif error is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(appended.result())
 
 
 def _ended_message(ended: Ended) -> execution_pb2.ExecutionEnded:

@@ -8,19 +8,22 @@ Reading stops while too many events are unfinished.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from hookline.log import Record
 from services.executor.watermark import Watermark
 
+Finish = Callable[[], None]
+
 
 class Execute(Protocol):
-    """Runs one event to its end; returns what is done when that end is written down.
+    """Runs one event to its end; `finish` is called when that end is durable.
 
     Raises nothing but asyncio.CancelledError, and that only at shutdown.
     """
 
-    def __call__(self, record: Record, /) -> Awaitable[Awaitable[object]]:
+    def __call__(self, record: Record, finish: Finish, /) -> Awaitable[None]:
         """Run the record's event."""
         ...
 
@@ -86,8 +89,9 @@ class Lanes:
                 async with self._slots:
                     if not self._may_start():
                         break  # told to stop while waiting for a slot
-                    written = await self._execute(lane[0])
-                self._finish_when(written, lane.popleft().offset)
+                    finish = partial(self._finish, lane[0].offset)
+                    await self._execute(lane[0], finish)
+                lane.popleft()
         finally:
             del self._lanes[key]
             self._progress.set()
@@ -95,13 +99,7 @@ class Lanes:
     def _may_start(self) -> bool:
         return not self._stopped
 
-    def _finish_when(self, written: Awaitable[object], offset: int) -> None:
-        future = asyncio.ensure_future(written)
-        future.add_done_callback(lambda done: self._finish(done, offset))
-
-    def _finish(self, done: asyncio.Future[object], offset: int) -> None:
-        if done.cancelled() or done.exception() is not None:
-            return  # not written: it stays unfinished, and is read again after a start
+    def _finish(self, offset: int) -> None:
         if self._watermark.finish(offset):
             self._progress.set()
             self.on_progress()

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Protocol
 
 from aiohttp import web
@@ -22,6 +23,8 @@ from services.ingress.replies import answer, problem
 
 ReadBody = Callable[[int], Awaitable[bytes]]
 PREFIX = "/hook/"
+# Ids need to differ, not to be secret; the system's source would cost a call each.
+RANDOM = Random(os.urandom(16))  # noqa: S311
 REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
 
@@ -120,4 +123,4 @@ def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
 
 def _request_id(http: web.BaseRequest) -> str:
     sent = http.headers.get("x-request-id", "")
-    return sent if REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
+    return sent if REQUEST_ID.fullmatch(sent) else f"{RANDOM.getrandbits(128):032x}"

@@ -8,7 +8,7 @@ request is accepted when, and only when, its append has returned.
 import time
 from collections.abc import Awaitable, Callable
 
-from hookline.bodies import trigger_of
+from hookline import bodies
 from hookline.errors import (
     Error,
     MethodNotAllowed,
@@ -53,7 +53,7 @@ class Receiver:
                 return self._describe(request)
             served, verifier = self._admit(request, len(request.body))
             verifier.verify(request)
-            trigger_of(request, raw=served.flow.webhook.raw)
+            bodies.check(request, raw=served.raw)
             event_id = await self._append(served, request)
         except (Rejected, Unavailable) as error:
             return self._reject(request, error)
@@ -75,7 +75,7 @@ class Receiver:
             if head.method not in ("HEAD", "OPTIONS"):
                 served, verifier = self._admit(head, declared_size or 0)
                 verifier.verify_head(head)
-                head.body = await read_body(served.flow.webhook.max_body)
+                head.body = await read_body(served.max_body)
         except (Rejected, Unavailable) as error:
             return self._reject(head, error)
         return await self.receive(head)
@@ -84,7 +84,7 @@ class Receiver:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
-        trigger_of(request, raw=served.flow.webhook.raw)
+        bodies.check(request, raw=served.raw)
         return await self._append(served, request)
 
     def _served(self, flow_id: str) -> ServedFlow:
@@ -103,14 +103,14 @@ class Receiver:
             raise Unavailable(
                 "The flow is inactive: it lacks secrets. Try again later."
             )
-        methods = served.flow.webhook.methods
+        methods = served.methods
         if request.method not in methods:
             raise MethodNotAllowed(f"Send {' or '.join(methods)}.", methods)
         self._check_size(served, size)
         return served, served.verifier
 
     def _check_size(self, served: ServedFlow, size: int) -> None:
-        limit = served.flow.webhook.max_body
+        limit = served.max_body
         if size > limit:
             raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
 
@@ -133,7 +133,7 @@ class Receiver:
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
         served = self._served(request.flow_id)
-        allow = ", ".join((*served.flow.webhook.methods, "HEAD", "OPTIONS"))
+        allow = ", ".join((*served.methods, "HEAD", "OPTIONS"))
         reply = event_pb2.Reply(
             status=200 if request.method == "HEAD" else 204,
             headers=[event_pb2.Header(name=b"Allow", value=allow.encode())],

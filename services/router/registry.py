@@ -26,11 +26,10 @@ class ServedFlow:
     verifier: Verifier | None
     reply: event_pb2.Reply | None
     missing_secrets: tuple[str, ...]
-
-    @property
-    def version(self) -> int:
-        """The version that events accepted now run on."""
-        return self.stored.version
+    version: int
+    methods: tuple[str, ...]
+    max_body: int
+    raw: bool
 
 
 class Registry:
@@ -72,7 +71,17 @@ class Registry:
                 flow.webhook.auth, self._secrets.get, self._public_url
             )
         reply = _reply(flow.webhook.response) if flow.webhook.response else None
-        return ServedFlow(flow, stored, verifier, reply, missing)
+        return ServedFlow(
+            flow,
+            stored,
+            verifier,
+            reply,
+            missing,
+            version=stored.version,
+            methods=flow.webhook.methods,
+            max_body=flow.webhook.max_body,
+            raw=flow.webhook.raw,
+        )
 
 
 def _reply(response: Response) -> event_pb2.Reply:

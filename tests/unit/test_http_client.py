@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -373,6 +375,27 @@ async def test_a_connection_that_does_not_come_about_was_not_sent(
         https = url.replace("http", "https")
         with pytest.raises(NotSent, match=r"longer than 0\.1 s"):
             await client.send(get(https, timeout_s=0.1))
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(
+    client: GuardedClient,
+) -> None:
+    """Nothing of the request has gone out."""
+    got = bytearray()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.extend(await reader.read())
+        writer.close()
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(Path(__file__).parent / "tls" / "self_signed.pem")
+    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(NotSent, match=r"certificate is not valid .*self-signed"):
+            await client.send(get(url))
+
+    assert got == b""
 
 
 async def test_a_name_without_an_address_was_not_sent() -> None:

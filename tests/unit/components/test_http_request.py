@@ -132,6 +132,34 @@ async def test_headers_and_query_are_rendered(
     assert "x-none" not in got.headers
 
 
+@pytest.mark.parametrize(
+    ("parameters", "mistake"),
+    [
+        ({"headers": "=body.n"}, "does not give names and values"),
+        ({"headers": {"x-a": {"b": 1}}}, "x-a is neither text nor a number"),
+        ({"url": "=body.n"}, "URL cannot be used"),
+        ({"url": "=body.none"}, "gives nothing where text is needed"),
+        ({"body": "=vars.broken"}, "cannot be written as JSON"),
+    ],
+)
+async def test_what_cannot_be_sent_is_final(
+    server: StandIn, http: GuardedClient, parameters: Mapping[str, Any], mistake: str
+) -> None:
+    given = message({"n": 1}, variables={"broken": ["\ud800"]})
+    with pytest.raises(TerminalError, match=mistake):
+        await run(server, http, given, **parameters)
+
+    assert server.requests == []
+
+
+async def test_a_query_goes_before_the_fragment(
+    server: StandIn, http: GuardedClient
+) -> None:
+    url = f"{server.url}/a#part"
+    assert (await sent(server, http, message(), url=url, query={"a": 1})).query == "a=1"
+    assert (await sent(server, http, message(), url=url, query={})).query == ""
+
+
 async def test_a_content_type_of_the_flows_own_wins(
     server: StandIn, http: GuardedClient
 ) -> None:
