@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
-from ssrfguard import (  # noqa: TID251 - its home
+from ssrfguard import (
     DEFAULT_DENIED,
     AddressTable,
     Block,

@@ -51,6 +51,8 @@ def configure(*, verbose: bool = False) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    # It writes access tokens at DEBUG.
+    logging.getLogger("oauthlib").setLevel(logging.INFO)
 
 
 class Metrics:

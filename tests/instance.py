@@ -12,6 +12,7 @@ import msgspec
 
 from hookline.cli.hosting import Hosted, Options, hosting
 from hookline.cli.options import TOKEN_FILE
+from hookline.components.steps import Types
 from hookline.settings import Settings
 from hookline.v1 import (
     event_pb2,
@@ -109,6 +110,8 @@ async def running(
     environment: Mapping[str, str] | None = None,
     flow_directory: Path | None = None,
     executor: bool = True,
+    vfs: str | None = None,
+    types: Types | None = None,
 ) -> AsyncIterator[Instance]:
     """Run an instance with these flow files, on ports that are free."""
     environment = {**LOOPBACK_ALLOWED, **(environment or {})}
@@ -122,7 +125,9 @@ async def running(
     )
     settings = Settings.read(environment)
     ends = Ends()
-    async with hosting(options, settings, environment, ends.take) as hosted:
+    async with hosting(
+        options, settings, environment, ends.take, vfs=vfs, types=types
+    ) as hosted:
         token = (options.data / TOKEN_FILE).read_text().strip()
         async with grpc.aio.insecure_channel(hosted.grpc) as channel:
             metadata = (("authorization", f"Bearer {token}"),)

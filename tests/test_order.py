@@ -53,13 +53,6 @@ class Unsteady:
         return (message,)
 
 
-@pytest.fixture
-def unsteady(monkeypatch: pytest.MonkeyPatch) -> type[Unsteady]:
-    types = {**component_types(), "unsteady": Unsteady}
-    monkeypatch.setattr("hookline.components.steps.component_types", lambda: types)
-    return Unsteady
-
-
 def flow(number: int) -> str:
     return f"""
 id: flow-{number}
@@ -73,10 +66,11 @@ steps:
 
 @pytest.mark.slow
 async def test_events_of_one_flow_run_in_order_and_flows_side_by_side(
-    tmp_path: Path, unsteady: type[Unsteady]
+    tmp_path: Path,
 ) -> None:
     """20 flows, 2,000 numbered events: no event passes another, no two overlap."""
-    async with running(tmp_path, *map(flow, range(FLOWS))) as hookline:
+    types = {**component_types(), "unsteady": Unsteady}
+    async with running(tmp_path, *map(flow, range(FLOWS)), types=types) as hookline:
 
         async def caller(number: int) -> None:
             for n in range(EVENTS):
@@ -87,8 +81,8 @@ async def test_events_of_one_flow_run_in_order_and_flows_side_by_side(
         await asyncio.gather(*map(caller, range(FLOWS)))
         await hookline.ends.wait_count(FLOWS * EVENTS)
 
-    assert len(unsteady.done) == FLOWS
-    for numbers in unsteady.done.values():
+    assert len(Unsteady.done) == FLOWS
+    for numbers in Unsteady.done.values():
         assert numbers == list(range(EVENTS))
-    assert unsteady.overlaps == 0
-    assert unsteady.most_flows_at_once > FLOWS // 2
+    assert Unsteady.overlaps == 0
+    assert Unsteady.most_flows_at_once > FLOWS // 2

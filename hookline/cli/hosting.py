@@ -11,7 +11,8 @@ from hookline.catalog import Catalog
 from hookline.cli.admin import Admin, serve_admin
 from hookline.cli.flow_directory import FlowDirectory
 from hookline.cli.options import TOKEN_FILE
-from hookline.components import Resources
+from hookline.components import Resources, component_types
+from hookline.components.steps import Types
 from hookline.errors import BadConfiguration
 from hookline.http_client import GuardedClient
 from hookline.log import Log
@@ -69,6 +70,7 @@ class Shared:
     metrics: Metrics
     log: Log
     catalog: Catalog
+    types: Types
 
 
 @asynccontextmanager
@@ -77,23 +79,30 @@ async def hosting(
     settings: Settings,
     environment: Mapping[str, str],
     listener: Listener,
+    *,
+    vfs: str | None = None,
+    types: Types | None = None,
 ) -> AsyncIterator[Hosted]:
     """Run everything while the block runs; stop it in the opposite order.
+
+    `vfs` names the SQLite file layer under the log, `types` are the components
+    there are; tests bring their own.
 
     Raises BadConfiguration where a port or the data directory cannot be used.
     """
     topics = Topics.with_partitions(settings.log.partitions)
+    types = component_types() if types is None else types
     secrets = _secrets(environment)
     async with AsyncExitStack() as stack:
         deadline_s = settings.log.append_deadline_s
         log = await stack.enter_async_context(
-            open_log(options.data, topics.all, append_deadline_s=deadline_s)
+            open_log(options.data, topics.all, append_deadline_s=deadline_s, vfs=vfs)
         )
         catalog = Catalog(log, topics)
-        shared = Shared(settings, secrets, topics, Metrics(), log, catalog)
+        shared = Shared(settings, secrets, topics, Metrics(), log, catalog, types)
         registry = Registry(catalog, secrets, settings.ingress.public_url)
         await stack.enter_async_context(_following(catalog))
-        applier = Applier(catalog, log, topics, secrets)
+        applier = Applier(catalog, log, topics, secrets, types)
         directory = FlowDirectory(options.flows, applier, registry)
         await directory.apply()
         if options.executor:
@@ -154,7 +163,7 @@ async def _open_ports(
 async def _executor(shared: Shared, listener: Listener) -> AsyncIterator[None]:
     settings = shared.settings.executor
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
-        flows = Flows(shared.catalog, Resources(http), shared.secrets)
+        flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
         journal = Journal(shared.log, shared.topics, shared.metrics, listener)
         executions = Executions(flows, Attempts(shared.metrics), journal)
         limits = Limits(

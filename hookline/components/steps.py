@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from hookline.components import Component, Resources, component_types
+from hookline.components import Component, Resources
 from hookline.flow import Flow, Retry, Step
 from hookline.mistakes import Place, nearest, sentences
 from hookline.template import Template, secret_names_in
@@ -24,9 +24,8 @@ class BoundStep:
     retry: Retry
 
 
-def check_steps(flow: Flow, types: Types | None = None) -> Iterator[tuple[Place, str]]:
+def check_steps(flow: Flow, types: Types) -> Iterator[tuple[Place, str]]:
     """The mistakes in what steps say to their components, each with its place."""
-    types = component_types() if types is None else types
     seen: set[str] = set()
     for number, step in enumerate(flow.steps):
         if step.id in seen:
@@ -53,10 +52,9 @@ def build_steps(
     flow: Flow,
     resources: Resources,
     secret: Callable[[str], str],
-    types: Types | None = None,
+    types: Types,
 ) -> tuple[BoundStep, ...]:
     """The steps of a checked flow. `secret` looks secrets up when they are used."""
-    types = component_types() if types is None else types
     return tuple(
         _build(step, types[step.use], resources, secret) for step in flow.steps
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hookline.catalog import Catalog
 from hookline.components import Resources
-from hookline.components.steps import BoundStep, build_steps, secret_names
+from hookline.components.steps import BoundStep, Types, build_steps, secret_names
 from hookline.flow import Flow
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
@@ -28,11 +28,16 @@ class Flows:
     """Builds flows from the catalog and keeps them."""
 
     def __init__(
-        self, catalog: Catalog, resources: Resources, secrets: Secrets
+        self,
+        catalog: Catalog,
+        resources: Resources,
+        secrets: Secrets,
+        types: Types,
     ) -> None:
         self._catalog = catalog
         self._resources = resources
         self._secrets = secrets
+        self._types = types
         self._bound: dict[tuple[str, int], BoundFlow] = {}
 
     async def get(self, flow_id: str, version: int) -> BoundFlow:
@@ -49,7 +54,7 @@ class Flows:
 
     def _build(self, stored: flow_pb2.Flow) -> BoundFlow:
         flow = Flow.model_validate_json(stored.definition)
-        steps = build_steps(flow, self._resources, self._secrets.get)
+        steps = build_steps(flow, self._resources, self._secrets.get, self._types)
         return BoundFlow(flow, steps)
 
     async def _wait_for_secrets(self, stored: flow_pb2.Flow) -> None:

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from hookline.catalog import Catalog, current_key, version_key
-from hookline.components.steps import check_steps, secret_names
+from hookline.components.steps import Types, check_steps, secret_names
 from hookline.flow_file import FlowFile, Mistake, ReadFlow, read_flows
 from hookline.log import Log
 from hookline.secrets import Secrets
@@ -29,17 +30,23 @@ class Applier:
     """Checks flow files and makes new versions of the flows that have changed."""
 
     def __init__(
-        self, catalog: Catalog, log: Log, topics: Topics, secrets: Secrets
+        self,
+        catalog: Catalog,
+        log: Log,
+        topics: Topics,
+        secrets: Secrets,
+        types: Types,
     ) -> None:
         self._catalog = catalog
         self._log = log
         self._topic = topics.flows
         self._secrets = secrets
+        self._check_steps = partial(check_steps, types=types)
         self._one_at_a_time = asyncio.Lock()
 
     def check(self, files: Sequence[FlowFile]) -> tuple[list[ReadFlow], list[Mistake]]:
         """Read flow files; all mistakes at once."""
-        return read_flows(files, check_steps)
+        return read_flows(files, self._check_steps)
 
     def missing_secrets(self, read: ReadFlow) -> tuple[str, ...]:
         """The names of the secrets that a flow needs and that are not to be found."""
