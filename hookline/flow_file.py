@@ -95,7 +95,7 @@ def read_flow(file: FlowFile, check: Check) -> tuple[ReadFlow | None, list[Mista
         Mistake(
             file.file_name,
             _line_of(document, place),
-            ".".join(map(str, place)),
+            ".".join(map(str, _as_written(document, place))),
             text,
         )
         for place, text in sorted(found, key=lambda one: _line_of(document, one[0]))
@@ -155,10 +155,24 @@ def _plain(value: Any, depth: int = 0) -> Value:  # noqa: PLR0911 - a table
             return str(value)
 
 
+def _as_written(document: Any, place: Place) -> Place:
+    """The place without the numbers of lists that the file writes as one value."""
+    written: list[str | int] = []
+    for part in place:
+        if isinstance(part, int) and not isinstance(document, CommentedSeq):
+            continue
+        written.append(part)
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            document = None
+    return tuple(written)
+
+
 def _line_of(document: Any, place: Place) -> int:
     """The line of a field, or of the nearest thing around it, from 1."""
     line = 0
-    for part in place:
+    for part in _as_written(document, place):
         try:
             if isinstance(document, CommentedMap):
                 line = document.lc.key(part)[0]

@@ -40,17 +40,26 @@ PATTERNS = {
 def sentences(
     model: type[BaseModel], error: ValidationError
 ) -> Iterator[tuple[Place, str]]:
-    """Each finding with the place of its field, as the file names it."""
-    for one in error.errors():
-        place = tuple(part for part in one["loc"] if not _is_branch(part))
-        yield place, _sentence(model, place, one)
+    """Each finding with the place of its field, as the file names it.
+
+    A field that is missing because its name is misspelt is one mistake, not two.
+    """
+    found = [(_place(one["loc"]), one) for one in error.errors()]
+    misspelt = {
+        (*place[:-1], near)
+        for place, one in found
+        if one["type"] == "extra_forbidden"
+        for near in _nearest(str(place[-1]), _fields_at(model, place[:-1]))
+    }
+    for place, one in found:
+        if one["type"] != "missing" or place not in misspelt:
+            yield place, _sentence(model, place, one)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """A suggestion for a name that does not exist, or all that do."""
-    near = difflib.get_close_matches(name, names, 1)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    for near in _nearest(name, names):
+        return f"did you mean {near!r}?"
     return f"there are {', '.join(sorted(names))}" if names else "there are none"
 
 
@@ -69,9 +78,13 @@ def _sentence(model: type[BaseModel], place: Place, one: Mapping[str, Any]) -> s
     return str(one["msg"])
 
 
-def _is_branch(part: str | int) -> bool:
-    """Whether a part of the place names the branch of a union, not a field."""
-    return part in TAGS
+def _nearest(name: str, names: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(name, names, 1)
+
+
+def _place(location: Place) -> Place:
+    """A location without the parts that name the branch of a union, not a field."""
+    return tuple(part for part in location if part not in TAGS)
 
 
 TAGS = frozenset({"none", "basic", "api_key", "hmac", "standard", "bearer"})

@@ -1,0 +1,303 @@
+"""The `hookline` command as a person uses it: what it prints, and how it fails."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Up, run, up
+
+HELLO = """\
+id: hello
+name: Say hello
+trigger: {webhook: {auth: {type: none}}}
+steps: [{id: greet, use: transform, with: {body: "='Hello, ' & body.name"}}]
+"""
+SIGNED = """\
+id: signed
+trigger:
+  webhook:
+    auth:
+      type: hmac
+      secret: "${secret:BLOG}"
+      template: "{ts}.{body}"
+      timestamp_header: x-ts
+steps: [{id: keep, use: transform, with: {body: =body.title}}]
+"""
+KEYED = """\
+id: keyed
+trigger: {webhook: {auth: {type: api_key, value: "${secret:KEY}"}}}
+steps: [{id: keep, use: transform, with: {body: =body}}]
+"""
+SECRETS = {"HOOKLINE_SECRET_BLOG": "s3cret"}
+
+
+class Shell:
+    """Runs commands against one running instance."""
+
+    def __init__(self, instance: Up, data: Path) -> None:
+        self.up = instance
+        self._environment = {
+            **SECRETS,
+            "HOOKLINE_DATA": str(data),
+            "HOOKLINE_ROUTER": instance.grpc,
+            "HOOKLINE_URL": f"http://{instance.http}",
+        }
+
+    async def __call__(self, *arguments: str, **more: str) -> tuple[int, str, str]:
+        """Run a command; gives exit code, stdout, stderr."""
+        return await run(*arguments, environment={**self._environment, **more})
+
+
+@pytest.fixture
+def flows(tmp_path: Path) -> Path:
+    directory = tmp_path / "flows"
+    directory.mkdir()
+    (directory / "hello.yaml").write_text(HELLO)
+    (directory / "signed.yaml").write_text(SIGNED)
+    (directory / "keyed.yaml").write_text(KEYED)
+    return directory
+
+
+@pytest.fixture
+async def shell(tmp_path: Path, flows: Path) -> AsyncIterator[Shell]:
+    data = tmp_path / "data"
+    async with up(data, "--flows", str(flows), environment=SECRETS) as instance:
+        yield Shell(instance, data)
+
+
+async def line_with(hookline: Up, key: str) -> dict[str, object]:
+    """The next printed line that has a key."""
+    while key not in (line := await hookline.line()):
+        pass
+    return line
+
+
+@pytest.mark.slow
+async def test_send_list_and_get(shell: Shell) -> None:
+    """An event is sent, is listed, and is shown with its request and its outcome."""
+    code, out, err = await shell("send", "hello", "-d", '{"name": "Ada"}')
+    assert (code, err) == (0, "")
+    assert json.loads(out)["message"] == "thank you"
+    line = await line_with(shell.up, "status")
+    assert (line["flow"], line["status"]) == ("hello", "completed")
+
+    code, out, _ = await shell("events", "list", "-o", "json", "--flow", "hello")
+    [event] = json.loads(out)
+    assert (event["status"], event["outcome"]) == ("completed", "Hello, Ada")
+
+    code, out, _ = await shell("events", "get", event["event"])
+    assert code == 0
+    assert json.loads(out)["request"]["body"] == '{"name": "Ada"}'
+
+
+@pytest.mark.slow
+async def test_send_signs_as_the_flow_asks(shell: Shell) -> None:
+    """With the secret of its environment; with another one it is refused."""
+    right = await shell("send", "signed", "-d", '{"title": "First"}')
+    wrong = await shell("send", "signed", "-d", "{}", HOOKLINE_SECRET_BLOG="other")
+
+    assert right[0] == 0
+    assert wrong[0] == 1
+    assert "unauthenticated" in wrong[1]
+
+
+@pytest.mark.slow
+async def test_a_flow_without_its_secret_is_inactive_and_the_rest_runs(
+    shell: Shell,
+) -> None:
+    """`up` names what is missing; the flow's URL is 404 as long as it was never applied."""
+    line = await line_with(shell.up, "missing_secrets")
+    assert (line["inactive"], line["missing_secrets"]) == ("keyed", ["KEY"])
+
+    _, out, _ = await shell("flows", "list", "-o", "json")
+    assert [flow["flow"] for flow in json.loads(out)] == ["hello", "signed"]
+
+
+@pytest.mark.slow
+async def test_publish_prints_the_events_id(shell: Shell) -> None:
+    """Over gRPC, with the token of the data directory."""
+    code, out, _ = await shell("publish", "hello", "-d", '{"name": "Bob"}')
+
+    line = await line_with(shell.up, "status")
+    assert code == 0
+    assert line["event"] == out.strip()
+
+
+@pytest.mark.slow
+async def test_a_changed_file_is_applied_and_a_mistake_keeps_the_version_before(
+    shell: Shell, flows: Path
+) -> None:
+    """First a good change, then a bad one."""
+    (flows / "hello.yaml").write_text(HELLO.replace("Hello", "Good morning"))
+    applied = await line_with(shell.up, "version")
+    (flows / "hello.yaml").write_text(HELLO.replace("steps", "stesp"))
+    refused = await line_with(shell.up, "mistake")
+    await shell("send", "hello", "-d", '{"name": "Ada"}')
+    await line_with(shell.up, "status")
+    _, out, _ = await shell("events", "list", "-o", "json")
+
+    assert (applied["flow"], applied["version"]) == ("hello", 2)
+    assert "did you mean 'steps'?" in str(refused["mistake"])
+    assert json.loads(out)[0]["outcome"] == "Good morning, Ada"
+
+
+@pytest.mark.slow
+async def test_apply_tells_every_mistake_and_applies_nothing(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """Of all files, with file and line; missing secrets are mistakes here."""
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "a.yaml").write_text(HELLO.replace("hello", "other"))
+    (new / "b.yaml").write_text(HELLO.replace("steps", "stesp").replace("name", "nmae"))
+    (new / "c.yaml").write_text(KEYED)
+
+    code, out, err = await shell("apply", "-f", str(new))
+    _, listed, _ = await shell("flows", "list", "-o", "jsonl")
+
+    assert (code, out) == (1, "")
+    assert f"{new}/b.yaml:2: nmae: unknown field 'nmae': did you mean 'name'?" in err
+    assert f"{new}/b.yaml:4: stesp: " in err
+    assert "HOOKLINE_SECRET_KEY" in err
+    assert '"other"' not in listed
+
+
+@pytest.mark.slow
+async def test_apply_makes_a_new_version_and_get_shows_it(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """Applying the same again changes nothing."""
+    file = tmp_path / "other.yaml"
+    file.write_text(HELLO.replace("hello", "other"))
+
+    _, first, _ = await shell("apply", "-f", str(file))
+    _, again, _ = await shell("apply", "-f", str(file))
+    _, got, _ = await shell("flows", "get", "other")
+
+    assert first == "other  version 1  applied\n"
+    assert again == "other  version 1  unchanged\n"
+    assert json.loads(got)["definition"]["steps"][0]["use"] == "transform"
+
+
+@pytest.mark.slow
+async def test_what_is_not_there_is_exit_code_3(shell: Shell) -> None:
+    """A sentence says what to try."""
+    for arguments in (
+        ("events", "get", "nothing"),
+        ("events", "get", "01a20d0b-8fac-753b-a459-6bbb82803389"),
+        ("flows", "get", "nobody"),
+        ("send", "nobody", "-d", "{}"),
+        ("publish", "nobody", "-d", "{}"),
+    ):
+        code, out, err = await shell(*arguments)
+
+        assert (code, out) == (3, "")
+        assert err.startswith("hookline: There is no")
+
+
+@pytest.mark.slow
+async def test_a_wrong_token_is_exit_code_4(shell: Shell) -> None:
+    """And what to do."""
+    code, _, err = await shell("flows", "list", HOOKLINE_TOKEN="wrong")
+
+    assert code == 4
+    assert "HOOKLINE_TOKEN" in err
+
+
+@pytest.mark.slow
+async def test_health_and_nobody_there(shell: Shell) -> None:
+    """Exit code 69 where nothing answers."""
+    healthy = await shell("health")
+    assert await shell.up.stop() == 0
+    gone = await shell("health")
+
+    assert healthy[:2] == (0, "serving\n")
+    assert gone[0] == 69
+    assert "hookline up" in gone[2]
+
+
+@pytest.mark.slow
+async def test_events_are_tailed_as_they_come(shell: Shell, tmp_path: Path) -> None:
+    """JSON lines: the event, then its end."""
+    import os
+
+    from tests.processes import HOOKLINE
+
+    process = await asyncio.create_subprocess_exec(
+        *(HOOKLINE, "events", "tail", "--router", shell.up.grpc),
+        env={**os.environ, "HOOKLINE_DATA": str(tmp_path / "data")},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    reading = asyncio.ensure_future(process.stdout.readline())
+    while not reading.done():  # until the tail has begun, and then once more
+        await shell("send", "hello", "-d", '{"name": "Ada"}')
+    pending = json.loads(await reading)
+    ended = json.loads(await process.stdout.readline())
+    process.terminate()
+    await process.wait()
+
+    assert (pending["status"], ended["status"]) == ("pending", "completed")
+    assert ended["flow"] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (["--http", "nonsense"], {}, "--http takes HOST:PORT"),
+        ([], {"HOOKLINE_INGRES__PUBLIC_URL": "x"}, "HOOKLINE_INGRESS__PUBLIC_URL"),
+        ([], {"HOOKLINE_EXECUTOR__DRAIN_S": "soon"}, "HOOKLINE_EXECUTOR__DRAIN_S"),
+        ([], {"HOOKLINE_EGRESS__ALLOW": "10.0.0.0/99"}, "HOOKLINE_EGRESS__ALLOW"),
+    ],
+)
+@pytest.mark.slow
+async def test_a_wrong_setting_is_exit_code_78_and_its_name(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], says: str
+) -> None:
+    """A sentence; no traceback, no value."""
+    ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    code, _, err = await run(
+        *("up", "--data", str(tmp_path / "d"), *ports, *arguments),
+        environment=environment,
+    )
+
+    assert code == 78
+    assert says in err
+    assert "Traceback" not in err
+    assert "soon" not in err
+
+
+@pytest.mark.parametrize("flag", ["--http", "--grpc", "--admin"])
+@pytest.mark.slow
+async def test_a_port_that_is_taken_is_exit_code_78(tmp_path: Path, flag: str) -> None:
+    """It names the port and the flag."""
+    ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, _, err = await run(
+            "up", "--data", str(tmp_path / "d"), *ports, flag, address
+        )
+
+    assert code == 78
+    assert address in err
+    assert flag in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+async def test_a_data_directory_that_cannot_be_made_is_exit_code_78(
+    tmp_path: Path,
+) -> None:
+    """It names the directory."""
+    (tmp_path / "file").write_text("")
+    code, _, err = await run("up", "--data", str(tmp_path / "file" / "data"))
+
+    assert code == 78
+    assert str(tmp_path / "file" / "data") in err
+    assert "Traceback" not in err
