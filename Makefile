@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check format protos bench lock all clean
+.PHONY: help install up test check format protos bench first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -59,6 +59,9 @@ protos: $(BIN)/python ## generate hookline/v1 anew
 
 bench: $(VENV)/.dev ## the figures of the README, side by side in one run
 	@$(BIN)/python -m benchmarks.ingress $(ARGS)
+
+first-webhook: $(VENV)/.dev ## how long a stranger waits: clone, make up, a webhook
+	@$(BIN)/python -m benchmarks.first_webhook
 
 lock: ## pin everything anew (needs uv)
 	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11 $(ARGS) pyproject.toml --extra build -o requirements.lock
