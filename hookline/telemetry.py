@@ -6,6 +6,7 @@ unless stderr is a terminal. Never a body or a secret.
 
 import logging
 import sys
+import time
 from typing import Any
 
 import structlog
@@ -53,6 +54,30 @@ def configure(*, verbose: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     # It writes access tokens at DEBUG.
     logging.getLogger("oauthlib").setLevel(logging.INFO)
+
+
+class Sampled:
+    """At most so many lines a second; those left out are counted in the next one."""
+
+    def __init__(self, logger: Any, most_a_second: int = 10) -> None:
+        self._logger = logger
+        self._most = most_a_second
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def line(self, event: str, **facts: Any) -> None:
+        """Write a line, or count it."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= self._most:
+            self._left_out += 1
+            return
+        self._lines += 1
+        if self._left_out:
+            facts["left_out"], self._left_out = self._left_out, 0
+        self._logger.info(event, **facts)
 
 
 class Metrics:

@@ -286,3 +286,10 @@ async def test_requests_in_a_row_are_answered_in_a_row(hookline: Instance) -> No
     writer.close()
     assert {answer.status for answer in answers} == {200}
     assert len({answer.headers["x-event-id"] for answer in answers}) == 20
+
+
+async def test_a_target_that_is_no_text_is_400(hookline: Instance) -> None:
+    """Bytes that are not UTF-8 must be percent-encoded."""
+    answer = await hookline.send("open", b"1", rest="/\xff?a=\xfe")
+
+    assert_problem(answer, 400, "malformed")

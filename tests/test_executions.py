@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from hookline.components import component_types
 from hookline.v1 import execution_pb2
 from tests.instance import Instance, running
 
@@ -182,3 +183,32 @@ steps: [{id: keep, use: transform, with: {body: =body}}]
 
         assert await hookline.result(answer) == 1
         assert stuck.headers["x-event-id"] not in hookline.ends.by_event
+
+
+async def test_a_record_that_is_no_event_is_kept_and_harms_nobody(
+    tmp_path: Path,
+) -> None:
+    """Somebody else's bytes in the topic: a dead letter, and the flow goes on."""
+    async with running(tmp_path, STEPS) as hookline:
+        events = hookline.hosted.topics.events
+        await hookline.hosted.log.append(events, b"steps", b"\xff no protobuf")
+        answer = await hookline.send("steps", b'{"amount": 200, "customer": "Ada"}')
+        await hookline.result(answer)
+        [letter] = await dead_letters(hookline)
+
+    assert letter.unreadable == b"\xff no protobuf"
+
+
+async def test_a_flow_whose_component_is_gone_fails_its_events_alone(
+    tmp_path: Path,
+) -> None:
+    """After a restart without it: dead letters with the reason, the process goes on."""
+    types = {**component_types(), "another": component_types()["transform"]}
+    flow = STEPS.replace("use: transform", "use: another")
+    async with running(tmp_path, flow, types=types, executor=False) as hookline:
+        answer = await hookline.send("steps", b'{"amount": 200, "customer": "Ada"}')
+    async with running(tmp_path) as hookline:
+        ended = await hookline.ends.wait(answer.headers["x-event-id"])
+
+    assert ended.status == execution_pb2.STATUS_FAILED
+    assert "another" in ended.reason

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hookline.cli.flows import SUFFIXES
+from hookline.errors import Unavailable
 from hookline.flow import Flow
 from hookline.flow_file import FlowFile, Mistake
 from services.router.applier import Applied, Applier
@@ -57,9 +58,13 @@ class FlowDirectory:
             if (missing := self._applier.missing_secrets(read))
         ]
         waiting = {one.flow_id for one in inactive}
-        applied = await self._applier.apply(
-            [read for read in flows if read.flow.id not in waiting]
-        )
+        ready = [read for read in flows if read.flow.id not in waiting]
+        try:
+            applied = await self._applier.apply(ready)
+        except Unavailable as error:
+            self._seen = {}  # and try again
+            applied = []
+            mistakes.append(Mistake(str(self.path), 0, "", str(error)))
         changed = [one for one in applied if one.changed]
         self.news = News(changed, inactive, mistakes)
         return self.news

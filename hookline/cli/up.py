@@ -12,7 +12,7 @@ from hookline.cli.banner import show_banner, show_changes
 from hookline.cli.flow_directory import watch
 from hookline.cli.hosting import Options, hosting
 from hookline.cli.lines import EventLines
-from hookline.errors import BadConfiguration
+from hookline.errors import Error
 from hookline.settings import Settings
 
 # The log's writer thread needs its turn promptly beside a busy loop; Python's default
@@ -23,7 +23,7 @@ GC_THRESHOLD = 20_000
 
 
 def run(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT. Raises BadConfiguration."""
+    """Serve until SIGTERM or SIGINT. Raises BadConfiguration, or what has ended it."""
     settings = Settings.read(os.environ)
     telemetry.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -33,7 +33,7 @@ def run(options: Options) -> None:
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_serve(options, settings))
-    except* BadConfiguration as group:
+    except* Error as group:
         raise _first(group) from None
 
 

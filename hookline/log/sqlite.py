@@ -37,6 +37,7 @@ from hookline.log.sqlite_store import (
     trim_some,
 )
 from hookline.log.sqlite_writer import Append, Change, Failed, Writer, Written
+from hookline.telemetry import get_logger
 
 BATCH: Final = 512
 TAIL_RECORDS: Final = 4_096
@@ -45,6 +46,8 @@ OVERHEAD_BYTES: Final = 200
 SWEEP_S: Final = 0.1
 CLOSE_S: Final = 10.0
 FOREVER: Final = 2**62
+READ_PAUSE_S: Final = 0.5
+logger = get_logger(__name__)
 
 
 class Tail:
@@ -223,7 +226,13 @@ class SqliteLog:
         caught_up = False
         try:
             while not self.closing:
-                batch = await self._next(table, tail, start)
+                try:
+                    batch = await self._next(table, tail, start)
+                except Unavailable as error:
+                    logger.warning("log.read_failed", error=str(error))
+                    tail.drop()
+                    await asyncio.sleep(READ_PAUSE_S)
+                    continue
                 if batch:
                     start = batch[-1].offset + 1
                     yield batch

@@ -10,19 +10,10 @@ from hookline.errors import MissingSecret, RetryableError, TerminalError
 from hookline.event import Message
 from hookline.flow import Retry
 from hookline.telemetry import Metrics, get_logger
+from services.executor.failure import StepFailed
 
 logger = get_logger(__name__)
 Sleep = Callable[[float], Awaitable[None]]
-
-
-class StepFailed(Exception):
-    """A step has failed for good: which, after how many attempts, and why."""
-
-    def __init__(self, step_id: str, attempts: int, error: TerminalError) -> None:
-        super().__init__(str(error))
-        self.step_id = step_id
-        self.attempts = attempts
-        self.indeterminate = error.indeterminate
 
 
 def delay_s(retry: Retry, attempt: int, error: RetryableError) -> float:

@@ -8,13 +8,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+
 from hookline.bodies import trigger_of
 from hookline.components.steps import BoundStep
 from hookline.errors import Rejected, TerminalError
 from hookline.event import EventId, FlowId, Message, Run, Value
 from hookline.log import Record
 from hookline.v1 import event_pb2, execution_pb2
-from services.executor.attempts import Attempts, StepFailed
+from services.executor.attempts import Attempts
+from services.executor.failure import StepFailed
 from services.executor.flows import BoundFlow, Flows
 from services.executor.journal import Ended, Finish, Journal
 
@@ -43,10 +46,14 @@ class Executions:
     async def execute(self, record: Record, finish: Finish) -> None:
         """Run a record's event; `finish` is called when its end is in the journal."""
         started_at_us = time.time_ns() // 1000
-        event = event_pb2.Event.FromString(record.value or b"")
-        bound = await self._flows.get(event.flow_id, event.flow_version)
+        try:
+            event = event_pb2.Event.FromString(record.value or b"")
+        except DecodeError as error:
+            await self._journal.write_unreadable(record, str(error), finish)
+            return
         progress = Progress()
         try:
+            bound = await self._flows.get(event.flow_id, event.flow_version)
             message = first_message(event, bound)
             await self._continue(bound.steps, 0, message, progress)
         except StepFailed as failure:

@@ -3,13 +3,17 @@
 import asyncio
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from hookline.catalog import Catalog
 from hookline.components import Resources
 from hookline.components.steps import BoundStep, Types, build_steps, secret_names
+from hookline.errors import TerminalError
 from hookline.flow import Flow
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import flow_pb2
+from services.executor.failure import StepFailed
 
 logger = get_logger(__name__)
 LOOK_AGAIN_S = 5.0
@@ -41,7 +45,11 @@ class Flows:
         self._bound: dict[tuple[str, int], BoundFlow] = {}
 
     async def get(self, flow_id: str, version: int) -> BoundFlow:
-        """The flow as of a version; waits for a version or secrets not yet here."""
+        """The flow as of a version; waits for a version or secrets not yet here.
+
+        Raises StepFailed where the flow cannot be built, as when a component it names
+        is not installed any more.
+        """
         bound = self._bound.get((flow_id, version))
         if bound is not None:
             return bound
@@ -53,13 +61,28 @@ class Flows:
         return bound
 
     def _build(self, stored: flow_pb2.Flow) -> BoundFlow:
-        flow = Flow.model_validate_json(stored.definition)
-        steps = build_steps(flow, self._resources, self._secrets.get, self._types)
+        flow = _flow_of(stored)
+        try:
+            steps = build_steps(flow, self._resources, self._secrets.get, self._types)
+        except (KeyError, ValidationError) as error:
+            raise _unbuildable(stored, error) from error
         return BoundFlow(flow, steps)
 
     async def _wait_for_secrets(self, stored: flow_pb2.Flow) -> None:
         """Hold the flow's events, rather than fail them, while its secrets are gone."""
-        flow = Flow.model_validate_json(stored.definition)
+        flow = _flow_of(stored)
         while missing := self._secrets.missing(secret_names(flow)):
             logger.error("flow.blocked", flow_id=flow.id, missing_secrets=list(missing))
             await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def _flow_of(stored: flow_pb2.Flow) -> Flow:
+    try:
+        return Flow.model_validate_json(stored.definition)
+    except ValidationError as error:
+        raise _unbuildable(stored, error) from error
+
+
+def _unbuildable(stored: flow_pb2.Flow, error: Exception) -> StepFailed:
+    text = f"version {stored.version} of the flow cannot be built here: {error}"
+    return StepFailed("", 0, TerminalError(text))

@@ -16,6 +16,7 @@ from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 
 RESULT_LIMIT_BYTES = 1024
+REASON_LIMIT = 4096
 PAUSE_S = 0.5
 logger = get_logger(__name__)
 Finish = Callable[[], None]
@@ -80,20 +81,37 @@ class Journal:
         letter = execution_pb2.DeadLetter(
             event=event,
             step=ended.step,
-            reason=ended.reason,
+            reason=_sendable(ended.reason),
             attempts=ended.attempts,
             indeterminate=indeterminate,
             failed_at_us=time.time_ns() // 1000,
         )
-        kept = asyncio.Event()
-        self._keep(
-            self._topics.dead_letters,
-            record.key,
-            letter.SerializeToString(),
-            kept.set,
-        )
-        await kept.wait()
+        await self._keep_letter(record, letter)
         self.write_ended(event, record, ended, finish)
+
+    async def write_unreadable(
+        self, record: Record, reason: str, finish: Finish
+    ) -> None:
+        """Keep a record that is no event; others may write to the topic, too."""
+        logger.error(
+            "event.unreadable", partition=record.partition, offset=record.offset
+        )
+        letter = execution_pb2.DeadLetter(
+            unreadable=record.value or b"",
+            reason=reason,
+            failed_at_us=time.time_ns() // 1000,
+        )
+        await self._keep_letter(record, letter)
+        self._metrics.failed.inc()
+        finish()
+
+    async def _keep_letter(
+        self, record: Record, letter: execution_pb2.DeadLetter
+    ) -> None:
+        kept = asyncio.Event()
+        value = letter.SerializeToString()
+        self._keep(self._topics.dead_letters, record.key, value, kept.set)
+        await kept.wait()
 
     def _keep(self, topic: Topic, key: bytes, value: bytes, finish: Finish) -> None:
         """Append until the log has it."""
@@ -135,12 +153,20 @@ def _ended_message(ended: Ended) -> execution_pb2.ExecutionEnded:
         attempts=ended.attempts,
         result=_preview(ended.results),
         step=ended.step,
-        reason=ended.reason,
+        reason=_sendable(ended.reason),
     )
+
+
+def _sendable(text: str) -> str:
+    """A reason as protobuf takes it: UTF-8, and of a sensible length."""
+    return text[:REASON_LIMIT].encode(errors="replace").decode()
 
 
 def _preview(results: list[Value]) -> bytes:
     if not results:
         return b""
     value = results[0] if len(results) == 1 else results
-    return msgspec.json.encode(value)[:RESULT_LIMIT_BYTES]
+    try:
+        return msgspec.json.encode(value)[:RESULT_LIMIT_BYTES]
+    except (TypeError, ValueError, RecursionError):
+        return b'"(a value that JSON cannot hold)"'

@@ -58,7 +58,11 @@ class Ingress:
 
     async def receive(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
-        request = _as_request(http)
+        try:
+            request = _as_request(http)
+        except UnicodeEncodeError:
+            text = "Percent-encode the URL: it has bytes that are no text."
+            return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
         content = http.content

@@ -20,7 +20,7 @@ from hookline.errors import (
 )
 from hookline.event import EventId, new_event_id
 from hookline.log import Log
-from hookline.telemetry import Metrics, get_logger
+from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
 from services.router.outcomes import reason_of, rejection
@@ -45,6 +45,7 @@ class Receiver:
         self._log = log
         self._events = topics.events
         self._metrics = metrics
+        self._rejections = Sampled(logger)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
@@ -146,7 +147,7 @@ class Receiver:
         reason = REASON_NAMES[reason_of(error)]
         self._metrics.rejected(reason)
         cause = error.cause if isinstance(error, Unauthenticated) else str(error)
-        logger.info(
+        self._rejections.line(
             "event.rejected",
             flow_id=request.flow_id,
             request_id=request.request_id,

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
+from pydantic import ValidationError
 
 from hookline.catalog import Catalog
 from hookline.components.steps import secret_names
 from hookline.event import FlowId
 from hookline.flow import Flow, Response
 from hookline.secrets import Secrets
+from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
 from services.router.verifiers import Verifier, build_verifier
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,11 @@ class Registry:
         if stored is None:
             self._served.pop(flow_id, None)
             return
-        self._served[flow_id] = self._serve(stored)
+        try:
+            self._served[flow_id] = self._serve(stored)
+        except ValidationError as error:
+            # Written by another version of Hookline; the one before, if any, goes on.
+            logger.error("flow.unreadable", flow_id=flow_id, error=str(error))  # noqa: TRY400
 
     def _serve(self, stored: flow_pb2.Flow) -> ServedFlow:
         flow = Flow.model_validate_json(stored.definition)
