@@ -101,6 +101,7 @@ def wait_until_idle(contender: Contender) -> None:
 
 def measure(options: argparse.Namespace, contenders: list[Contender]) -> None:
     rates: dict[tuple[str, int], list[float]] = defaultdict(list)
+    requests: dict[str, int] = defaultdict(int)
     latencies: dict[tuple[str, int], str] = {}
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(LUA)
@@ -116,7 +117,9 @@ def measure(options: argparse.Namespace, contenders: list[Contender]) -> None:
                         contender.url, connections, options.seconds, Path(script.name)
                     )
                     rates[key].append(rate)
-    print(f"{'':24}{'64 connections':>28}{'256 connections':>28}{'resident':>12}")
+                    requests[contender.name] += int(rate * options.seconds)
+    head = f"{'64 connections':>28}{'256 connections':>28}{'resident':>12}"
+    print(f"{'':24}{head}{'requests':>12}")
     for contender in contenders:
         cells = ""
         for connections in (64, 256):
@@ -124,7 +127,8 @@ def measure(options: argparse.Namespace, contenders: list[Contender]) -> None:
             rate = median(rates[key])
             ratio = rate / median(rates[BARE, connections])
             cells += f"{rate:>10,.0f}/s {ratio:>5.2f} {latencies[key]:>9}"
-        print(f"{contender.name:24}{cells}{contender.resident_mb:>9,.0f} MB")
+        resident = f"{contender.resident_mb:>9,.0f} MB"
+        print(f"{contender.name:24}{cells}{resident}{requests[contender.name]:>12,}")
     for name, expected in EXPECTED.items():
         ratio = median(rates[name, 256]) / median(rates[BARE, 256])
         verdict = "as expected" if ratio >= expected else "SHORT"

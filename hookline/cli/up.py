@@ -15,9 +15,6 @@ from hookline.cli.lines import EventLines
 from hookline.errors import Error
 from hookline.settings import Settings
 
-# The log's writer thread needs its turn promptly beside a busy loop; Python's default
-# would let the loop keep it waiting for 5 ms at a time.
-SWITCH_INTERVAL_S = 0.001
 # Requests leave no cycles behind; looking for them every 700 objects is a waste.
 GC_THRESHOLD = 20_000
 
@@ -26,7 +23,6 @@ def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT. Raises BadConfiguration, or what has ended it."""
     settings = Settings.read(os.environ)
     telemetry.configure()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(GC_THRESHOLD)
     loop = _uvloop()
     factory = loop.new_event_loop if loop else None

@@ -120,7 +120,7 @@ def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
         headers=[
             event_pb2.Header(name=name, value=value) for name, value in http.raw_headers
         ],
-        remote=http.remote or "",
+        remote=_remote(http),
         received_at_us=time.time_ns() // 1000,
     )
 
@@ -128,3 +128,9 @@ def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
 def _request_id(http: web.BaseRequest) -> str:
     sent = http.headers.get("x-request-id", "")
     return sent if REQUEST_ID.fullmatch(sent) else f"{RANDOM.getrandbits(128):032x}"
+
+
+def _remote(http: web.BaseRequest) -> str:
+    """The sender's address; the connection knows it, and remembers."""
+    peer = http.protocol.peername
+    return str(peer[0]) if isinstance(peer, tuple) else ""
