@@ -70,8 +70,14 @@ class FlowDirectory:
         return self.news
 
     def has_changed(self) -> bool:
-        """Whether a file has come, gone or changed since it was applied."""
-        return self._snapshot() != self._seen
+        """Whether a file has changed since it was applied, or its secrets have come."""
+        return self._snapshot() != self._seen or any(
+            self._applier.has_all(one.missing_secrets) for one in self.news.inactive
+        )
+
+    def reload_inactive(self) -> None:
+        """Serve the flows whose secrets have come."""
+        self._registry.reload_inactive()
 
     def served(self) -> list[tuple[Flow, tuple[str, ...]]]:
         """The flows of this instance, each with the secrets it lacks."""
@@ -107,11 +113,12 @@ class FlowDirectory:
 async def watch(
     directory: FlowDirectory, tell: Callable[[News], None]
 ) -> AsyncIterator[None]:
-    """Apply the directory again when its files change, while the block runs."""
+    """Apply the directory again when files change or secrets come, in the block."""
 
     async def look() -> None:
         while True:
             await asyncio.sleep(LOOK_S)
+            directory.reload_inactive()
             if directory.has_changed():
                 tell(await directory.apply())
 

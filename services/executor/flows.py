@@ -16,7 +16,7 @@ from hookline.v1 import flow_pb2
 from services.executor.failure import StepFailed
 
 logger = get_logger(__name__)
-LOOK_AGAIN_S = 5.0
+LOOK_AGAIN_S = 1.0
 KEPT = 4096
 
 

@@ -52,6 +52,10 @@ class Applier:
         """The names of the secrets that a flow needs and that are not to be found."""
         return self._secrets.missing(secret_names(read.flow))
 
+    def has_all(self, names: tuple[str, ...]) -> bool:
+        """Whether secrets are there now, by their names."""
+        return not self._secrets.missing(frozenset(names))
+
     async def apply(self, flows: Sequence[ReadFlow]) -> list[Applied]:
         """Make these the current versions; return when this process serves them.
 

@@ -55,9 +55,11 @@ class Registry:
         for flow_id in sorted(self._served):
             yield self._served[flow_id]
 
-    def reload(self, flow_id: FlowId) -> None:
-        """Look a flow's secrets up again."""
-        self._load(flow_id)
+    def reload_inactive(self) -> None:
+        """Look the secrets that were missing up again."""
+        for flow_id, served in list(self._served.items()):
+            if served.missing_secrets:
+                self._load(FlowId(flow_id))
 
     def _load(self, flow_id: FlowId) -> None:
         stored = self._catalog.current(flow_id)
