@@ -120,7 +120,10 @@ async def watch(
             await asyncio.sleep(LOOK_S)
             directory.reload_inactive()
             if directory.has_changed():
-                tell(await directory.apply())
+                known = directory.news.inactive
+                news = await directory.apply()
+                fresh = [one for one in news.inactive if one not in known]
+                tell(News(news.changed, fresh, news.mistakes))
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(look())
