@@ -293,3 +293,47 @@ async def test_a_target_that_is_no_text_is_400(hookline: Instance) -> None:
     answer = await hookline.send("open", b"1", rest="/\xff?a=\xfe")
 
     assert_problem(answer, 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "body", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloXX0\r\n\r\n", b"-1\r\n\r\n"]
+)
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "apart"])
+async def test_a_body_with_broken_chunks_is_400(
+    hookline: Instance, body: bytes, apart: bool
+) -> None:
+    """Whether it comes with its head or after it; nothing is kept."""
+    host, _, port = hookline.hosted.http.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    chunked = [JSON, ("Transfer-Encoding", "chunked")]
+    head = request_bytes("POST", "/hook/open", chunked, None)
+    if apart:
+        writer.write(head + b"1\r\n1\r\n")
+        await writer.drain()
+        writer.write(body)
+    else:
+        writer.write(head + body)
+
+    answer = await read_answer(reader)
+
+    writer.close()
+    assert answer.status == 400
+    assert not hookline.ends.order
+
+
+async def test_a_sender_that_leaves_in_mid_body_leaves_nothing(
+    hookline: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No event, and no fault of ours in the log."""
+    host, _, port = hookline.hosted.http.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = request_bytes("POST", "/hook/open", [JSON, ("Content-Length", "9")], None)
+    writer.write(head + b"{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    answer = await hookline.send("open", b"1")
+    await hookline.result(answer)
+
+    assert len(hookline.ends.order) == 1
+    assert "request.failed" not in "".join(capsys.readouterr())

@@ -305,10 +305,15 @@ class SqliteLog:
                     tail.drop()
 
     async def fail_overdue(self) -> None:
-        """Fail what has waited for longer than the deadline, until cancelled."""
+        """Fail what has waited for longer than the deadline, until cancelled.
+
+        Raises Error where the writer has ended by a fault: the process ends with it.
+        """
         overdue = self._overdue
         while True:
             await asyncio.sleep(min(SWEEP_S, self._deadline_s / 4))
+            if self._writer.ended and not self.closing:
+                raise Error("the log's writer has ended; start again, nothing is lost")
             now = self._loop.time()
             while overdue and (overdue[0][1].done() or overdue[0][0] <= now):
                 _fail(

@@ -80,6 +80,11 @@ class Writer:
         if not self._wake.is_set():
             self._wake.set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has ended, as it does when closed, and else never should."""
+        return not self._thread.is_alive()
+
     def close(self, timeout_s: float) -> bool:
         """Write what is waiting, then end; tells whether it did in time. Blocks."""
         self._closing = True
@@ -88,6 +93,13 @@ class Writer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:
+            # Said here; who watches `ended` ends the process, and a start goes on.
+            logger.exception("log.writer_ended")
+
+    def _serve(self) -> None:
         while not (self._closing and not self._waiting):
             self._wake.wait(self._pause_s if self._broken else None)
             self._wake.clear()

@@ -13,6 +13,7 @@ from random import Random
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from aiohttp.web_exceptions import HTTPException
 
@@ -26,6 +27,8 @@ PREFIX = "/hook/"
 # Ids need to differ, not to be secret; the system's source would cost a call each.
 RANDOM = Random(os.urandom(16))  # noqa: S311
 REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+# What reading a body raises when its framing is broken, or its sender gone.
+BROKEN = (web.RequestPayloadError, HTTPException, HttpProcessingError, ConnectionError)
 NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
 
 
@@ -66,7 +69,7 @@ class Ingress:
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
         content = http.content
-        if content.is_eof():
+        if content.is_eof() and content.exception() is None:
             request.body = content.read_nowait(-1)
             return answer(await self._router.receive(request))
         outcome = await self._router.upload(
@@ -90,7 +93,7 @@ class Ingress:
                     raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
         except TimeoutError as error:
             raise TooSlow("The body did not arrive in time: send it again.") from error
-        except (web.RequestPayloadError, HTTPException) as error:
+        except BROKEN as error:
             raise Malformed(f"The body broke off: {error}") from error
         return bytes(chunks)
 

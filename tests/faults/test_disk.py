@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw  # noqa: TID251 - to damage the file behind the log's back
 import pytest
 
-from hookline.errors import BadConfiguration, Unavailable
+from hookline.errors import BadConfiguration, Error, Unavailable
 from hookline.log import Topic
 from hookline.log.sqlite import SqliteLog, open_log
 from hookline.log.sqlite_store import CorruptRecord
@@ -193,3 +193,12 @@ async def test_only_the_owner_may_read_the_files(
 
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "data" / "log.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_writer_that_ends_by_a_fault_ends_the_log(tmp_path: Path) -> None:
+    """Nobody is left to wait for deadline after deadline."""
+    with pytest.raises(ExceptionGroup) as ended:
+        async with open_log(tmp_path, [EVENTS], append_deadline_s=60) as log:
+            await log.append(EVENTS, b"k", "no bytes")  # type: ignore[arg-type] # the fault
+
+    assert ended.group_contains(Error, match="writer has ended")
