@@ -64,8 +64,8 @@ first-webhook: $(VENV)/.dev ## how long a stranger waits: clone, make up, a webh
 	@$(BIN)/python -m benchmarks.first_webhook
 
 lock: ## pin everything anew (needs uv)
-	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11 $(ARGS) pyproject.toml --extra build -o requirements.lock
-	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11 $(ARGS) pyproject.toml --extra build --extra dev -c requirements.lock -o requirements-dev.lock
+	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --no-strip-extras --python-version 3.11 $(ARGS) pyproject.toml --extra build -o requirements.lock
+	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --no-strip-extras --python-version 3.11 $(ARGS) pyproject.toml --extra build --extra dev -c requirements.lock -o requirements-dev.lock
 
 all: check test ## what CI runs
 
