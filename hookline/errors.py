@@ -79,11 +79,11 @@ class MissingSecret(Error):
     """A secret that is named is in no place where secrets are looked for."""
 
     def __init__(self, *names: str) -> None:
-        one = names[0]
-        many = " ".join(names)
+        variables = " ".join(f"HOOKLINE_SECRET_{name}" for name in names)
+        plural = "s" if len(names) > 1 else ""
         super().__init__(
-            f"missing secret{'s' if len(names) > 1 else ''} {many}: set "
-            f"HOOKLINE_SECRET_{one} or put a file {one} into HOOKLINE_SECRETS_DIR"
+            f"missing secret{plural}: set {variables} where Hookline runs, or put "
+            f"file{plural} {' '.join(names)} into its HOOKLINE_SECRETS_DIR"
         )
         self.names = names
 

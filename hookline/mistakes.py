@@ -2,9 +2,11 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 Place = tuple[str | int, ...]
 SENTENCES = {
@@ -44,16 +46,45 @@ def sentences(
 
     A field that is missing because its name is misspelt is one mistake, not two.
     """
-    found = [(_place(one["loc"]), one) for one in error.errors()]
+    found = [_Finding.of(model, one) for one in error.errors()]
     misspelt = {
-        (*place[:-1], near)
-        for place, one in found
-        if one["type"] == "extra_forbidden"
-        for near in _nearest(str(place[-1]), _fields_at(model, place[:-1]))
+        (*one.place[:-1], near)
+        for one in found
+        if one.kind == "extra_forbidden"
+        for near in _nearest(str(one.place[-1]), one.known)
     }
-    for place, one in found:
-        if one["type"] != "missing" or place not in misspelt:
-            yield place, _sentence(model, place, one)
+    for one in found:
+        if one.kind == "missing" and one.place in misspelt:
+            continue
+        if one.kind == "too_short" and _has_inner(one.place, found):
+            continue  # items with mistakes are not counted: they are what is wrong
+        yield one.place, _sentence(one)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What pydantic has found; `known` are the fields that stand beside an unknown."""
+
+    place: Place
+    kind: str
+    text: str
+    context: Mapping[str, Any]
+    known: Sequence[str]
+
+    @classmethod
+    def of(cls, model: type[BaseModel], one: Mapping[str, Any]) -> Self:
+        location = one["loc"]
+        unknown = location[-1:] if one["type"] == "extra_forbidden" else ()
+        place, models = _walk(model, location[: len(location) - len(unknown)])
+        context = one.get("ctx", {})
+        return cls(
+            (*place, *unknown), one["type"], str(one["msg"]), context, _fields(models)
+        )
+
+
+def _has_inner(place: Place, found: Sequence[_Finding]) -> bool:
+    depth = len(place)
+    return any(len(one.place) > depth and one.place[:depth] == place for one in found)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -63,51 +94,64 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f"there are {', '.join(sorted(names))}" if names else "there are none"
 
 
-def _sentence(model: type[BaseModel], place: Place, one: Mapping[str, Any]) -> str:
-    context = one.get("ctx", {})
-    match one["type"]:
+def _sentence(one: _Finding) -> str:
+    match one.kind:
         case "extra_forbidden":
-            known = _fields_at(model, place[:-1])
-            return f"unknown field {place[-1]!r}: {nearest(str(place[-1]), known)}"
+            name = str(one.place[-1])
+            return f"unknown field {name!r}: {nearest(name, one.known)}"
         case "value_error":
-            return str(context["error"])
+            return str(one.context["error"])
         case "string_pattern_mismatch":
-            return PATTERNS.get(context["pattern"], str(one["msg"]))
+            return PATTERNS.get(one.context["pattern"], one.text)
         case kind if kind in SENTENCES:
-            return SENTENCES[kind].format(**context)
-    return str(one["msg"])
+            return SENTENCES[kind].format(**one.context)
+    return one.text
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(name, names, 1)
 
 
-def _place(location: Place) -> Place:
-    """A location without the parts that name the branch of a union, not a field."""
-    return tuple(part for part in location if part not in TAGS)
+def _walk(model: Any, location: Place) -> tuple[Place, list[type[BaseModel]]]:
+    """The place that a location means, and the models that may stand there.
 
-
-TAGS = frozenset({"none", "basic", "api_key", "hmac", "standard", "bearer"})
-
-
-def _fields_at(model: Any, place: Place) -> list[str]:
-    """The names of the fields that a place may hold."""
-    candidates = _models(model)
-    for part in place:
-        if isinstance(part, int):
+    A location also names the branch of each union on its way; a place does not.
+    """
+    models = _models(model)
+    place: list[str | int] = []
+    for part in location:
+        fields = [] if isinstance(part, int) else _fields_named(models, str(part))
+        if not fields and (branch := [one for one in models if _tag(one) == part]):
+            models = branch
             continue
-        candidates = [
-            inner
-            for candidate in candidates
-            for name, field in candidate.model_fields.items()
-            if part in (name, field.alias)
-            for inner in _models(field.annotation)
-        ]
+        place.append(part)
+        if not isinstance(part, int):
+            models = [inner for field in fields for inner in _models(field.annotation)]
+    return tuple(place), models
+
+
+def _fields_named(models: Sequence[type[BaseModel]], name: str) -> list[FieldInfo]:
+    return [
+        field
+        for model in models
+        for own_name, field in model.model_fields.items()
+        if name in (own_name, field.alias)
+    ]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    """The value of `type` that picks a model among others."""
+    field = model.model_fields.get("type")
+    values = get_args(field.annotation) if field else ()
+    return values[0] if len(values) == 1 else None
+
+
+def _fields(models: Sequence[type[BaseModel]]) -> list[str]:
     return sorted(
         {
             field.alias or name
-            for candidate in candidates
-            for name, field in candidate.model_fields.items()
+            for model in models
+            for name, field in model.model_fields.items()
         }
     )
 

@@ -14,6 +14,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from hookline.errors import BadConfiguration
 
 PREFIX = "HOOKLINE_"
+SECRET = "HOOKLINE_SECRET_"  # noqa: S105 - the prefix of their names
+# What the environment may hold besides: the flags' twins, and where secrets are.
+FLAGS = frozenset(
+    PREFIX + name
+    for name in (
+        *("DATA", "FLOWS", "HTTP", "GRPC", "ADMIN"),
+        *("ROUTER", "TOKEN", "URL", "SECRETS_DIR", "REQUIRE"),
+    )
+)
 
 
 def _split(value: Any) -> Any:
@@ -83,11 +92,11 @@ class Settings(Section):
         mistakes: list[str] = []
         known = names()
         for key, value in environment.items():
-            section, found, name = key.removeprefix(PREFIX).partition("__")
-            if not key.startswith(PREFIX) or not found or section.startswith("SECRET_"):
+            if not key.startswith(PREFIX) or key in FLAGS or key.startswith(SECRET):
                 continue
+            section, _, name = key.removeprefix(PREFIX).partition("__")
             if key not in known:
-                mistakes.append(_unknown(key, known))
+                mistakes.append(_unknown(key, [*known, *sorted(FLAGS)]))
             else:
                 sections.setdefault(section.lower(), {})[name.lower()] = value
         try:

@@ -65,7 +65,8 @@ def flows(tmp_path: Path) -> Path:
 @pytest.fixture
 async def shell(tmp_path: Path, flows: Path) -> AsyncIterator[Shell]:
     data = tmp_path / "data"
-    async with up(data, "--flows", str(flows), environment=SECRETS) as instance:
+    environment = {**SECRETS, "HOOKLINE_EXECUTOR__DRAIN_S": "60"}
+    async with up(data, "--flows", str(flows), environment=environment) as instance:
         yield Shell(instance, data)
 
 
@@ -250,6 +251,7 @@ async def test_events_are_tailed_as_they_come(shell: Shell, tmp_path: Path) -> N
     [
         (["--http", "nonsense"], {}, "--http takes HOST:PORT"),
         ([], {"HOOKLINE_INGRES__PUBLIC_URL": "x"}, "HOOKLINE_INGRESS__PUBLIC_URL"),
+        ([], {"HOOKLINE_EGRESS_ALLOW": "soon"}, "HOOKLINE_EGRESS__ALLOW?"),
         ([], {"HOOKLINE_EXECUTOR__DRAIN_S": "soon"}, "HOOKLINE_EXECUTOR__DRAIN_S"),
         ([], {"HOOKLINE_EGRESS__ALLOW": "10.0.0.0/99"}, "HOOKLINE_EGRESS__ALLOW"),
     ],
@@ -301,3 +303,74 @@ async def test_a_data_directory_that_cannot_be_made_is_exit_code_78(
     assert code == 78
     assert str(tmp_path / "file" / "data") in err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+async def test_what_cannot_be_sent_is_said_in_a_sentence(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """A file that cannot be read, a token or a method that is none."""
+    (tmp_path / "sub.yaml").mkdir()
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+
+    for arguments, expected in (
+        (("apply", "-f", str(tmp_path)), 1),
+        (("events", "list", "--token", "wr\u00f6ng"), 4),
+        (("events", "list", "--token", "a\nb"), 4),
+        (("send", "hello", "-d", "{}", "-X", "GE T"), 2),
+    ):
+        code, _, err = await shell(*arguments)
+
+        assert code == expected
+        assert err.startswith("hookline: ")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+async def test_a_flow_whose_file_is_gone_is_said_to_be_served_still(
+    shell: Shell, flows: Path
+) -> None:
+    """Nothing vanishes silently, and nothing stays silently either."""
+    (flows / "hello.yaml").unlink()
+
+    line = await line_with(shell.up, "without_file")
+
+    assert line["without_file"] == "hello"
+
+
+@pytest.mark.slow
+async def test_a_new_version_that_lacks_a_secret_leaves_the_one_before(
+    shell: Shell, flows: Path
+) -> None:
+    """And says that it goes on."""
+    await line_with(shell.up, "missing_secrets")
+    (flows / "signed.yaml").write_text(SIGNED.replace("BLOG", "OTHER"))
+
+    line = await line_with(shell.up, "missing_secrets")
+
+    assert (line["inactive"], line["served_version"]) == ("signed", 1)
+
+
+@pytest.mark.slow
+async def test_a_stop_does_not_wait_for_the_next_attempt(
+    shell: Shell, flows: Path, tmp_path: Path
+) -> None:
+    """An event in its back-off is let go, and runs after the next start."""
+    waiting = """\
+id: waiting
+trigger: {webhook: {auth: {type: none}}}
+steps: [{id: call, use: http.request, with: {url: "http://127.0.0.1:1/"},
+         retry: {initial_interval: 1h, maximum_interval: 1h}}]
+"""
+    (tmp_path / "waiting.yaml").write_text(waiting)
+    await shell("apply", "-f", str(tmp_path / "waiting.yaml"))
+    code, _, _ = await shell("send", "waiting", "-d", "{}")
+    assert code == 0
+    assert await shell.up.stop() == 0
+
+    data = tmp_path / "data"
+    async with up(data, "--flows", str(flows), environment=SECRETS) as again:
+        _, out, _ = await Shell(again, data)("events", "list", "-o", "json")
+
+    [event] = json.loads(out)
+    assert event["status"] == "pending"

@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 conflict,
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -81,6 +82,9 @@ def main() -> None:
 
     # gRPC's own lines say what ours say, in C's words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if sys.argv[1:2] != ["up"]:
+        # A reader that has left ends a command as it ends any other tool.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         app()
     except BadConfiguration as error:
@@ -89,6 +93,3 @@ def main() -> None:
     except Error as error:
         print(f"hookline: {error}", file=sys.stderr)  # noqa: T201 - talk on stderr
         sys.exit(1)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has left; say nothing more
-        sys.exit(0)

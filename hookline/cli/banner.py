@@ -27,7 +27,8 @@ def show_banner(lines: EventLines, hosted: Hosted) -> None:
     )
     for flow, missing in served:
         _show_flow(lines, flow, missing, base)
-    show_changes(lines, News([], hosted.directory.news.inactive, []))
+    news = hosted.directory.news
+    show_changes(lines, News([], news.inactive, [], news.without_file))
     _show_mistakes(lines, hosted.directory.news.mistakes)
     _show_next(lines, hosted, [flow for flow, missing in served if not missing])
 
@@ -47,6 +48,8 @@ def _show_next(lines: EventLines, hosted: Hosted, active: Sequence[Flow]) -> Non
     base = f"http://{hosted.http}"
     path = hosted.directory.path
     lines.say("")
+    if not hosted.options.executor:
+        lines.say("  Events are kept and not run: --no-executor.", executor=False)
     if not active:
         lines.say(f"  No flow is active: put a flow file into {path}/.")
     for flow in active:
@@ -73,10 +76,20 @@ def show_changes(lines: EventLines, news: News) -> None:
             version=applied.version,
         )
     for one in news.inactive:
+        state, goes_on = "inactive ", ""
+        if one.served_version:
+            state = "unchanged"
+            goes_on = f" (version {one.served_version} goes on)"
         lines.say(
-            f"  {one.flow_id:<18} inactive  {_lacks(one.missing_secrets)}",
+            f"  {one.flow_id:<18} {state} {_lacks(one.missing_secrets)}{goes_on}",
             inactive=one.flow_id,
             missing_secrets=one.missing_secrets,
+            served_version=one.served_version,
+        )
+    for flow_id in news.without_file:
+        lines.say(
+            f"  {flow_id:<18} has no file here: it is served as it was applied",
+            without_file=flow_id,
         )
     _show_mistakes(lines, news.mistakes)
 

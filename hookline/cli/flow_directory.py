@@ -27,6 +27,7 @@ class Inactive:
 
     flow_id: str
     missing_secrets: tuple[str, ...]
+    served_version: int  # the one before, which goes on; 0 where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class News:
     changed: list[Applied] = field(default_factory=list)
     inactive: list[Inactive] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
+    without_file: list[str] = field(default_factory=list)
 
 
 class FlowDirectory:
@@ -51,9 +53,14 @@ class FlowDirectory:
     async def apply(self) -> News:
         """Read all files and apply what can be applied."""
         self._seen = self._snapshot()
-        flows, mistakes = self._applier.check(self._files())
+        files, unreadable = self._files()
+        flows, mistakes = self._applier.check(files)
+        mistakes += unreadable
+        if not self.path.is_dir():
+            text = "there is no such directory: no flow file is applied"
+            mistakes.append(Mistake(str(self.path), 0, "", text))
         inactive = [
-            Inactive(read.flow.id, missing)
+            Inactive(read.flow.id, missing, self._served_version(read.flow.id))
             for read in flows
             if (missing := self._applier.missing_secrets(read))
         ]
@@ -66,7 +73,14 @@ class FlowDirectory:
             applied = []
             mistakes.append(Mistake(str(self.path), 0, "", str(error)))
         changed = [one for one in applied if one.changed]
-        self.news = News(changed, inactive, mistakes)
+        in_files = {read.flow.id for read in flows}
+        # A file with a mistake may be the file of any flow: then nothing is said.
+        without_file = [
+            one.flow.id
+            for one in self._registry.all()
+            if one.flow.id not in in_files and not mistakes
+        ]
+        self.news = News(changed, inactive, mistakes, without_file)
         return self.news
 
     def has_changed(self) -> bool:
@@ -83,20 +97,28 @@ class FlowDirectory:
         """The flows of this instance, each with the secrets it lacks."""
         return [(one.flow, one.missing_secrets) for one in self._registry.all()]
 
+    def _served_version(self, flow_id: str) -> int:
+        served = self._registry.get(flow_id)
+        return served.version if served else 0
+
     def _paths(self) -> Sequence[Path]:
         try:
             return sorted(p for p in self.path.iterdir() if p.suffix in SUFFIXES)
         except OSError:
             return []
 
-    def _files(self) -> list[FlowFile]:
+    def _files(self) -> tuple[list[FlowFile], list[Mistake]]:
         files = []
+        unreadable = []
         for path in self._paths():
             try:
                 files.append(FlowFile(str(path), path.read_bytes()))
-            except OSError:
+            except FileNotFoundError:
                 continue  # gone since it was listed
-        return files
+            except OSError as error:
+                text = f"the file cannot be read: {error.strerror}"
+                unreadable.append(Mistake(str(path), 0, "", text))
+        return files, unreadable
 
     def _snapshot(self) -> Snapshot:
         snapshot = {}
@@ -120,10 +142,14 @@ async def watch(
             await asyncio.sleep(LOOK_S)
             directory.reload_inactive()
             if directory.has_changed():
-                known = directory.news.inactive
+                known = directory.news
                 news = await directory.apply()
-                fresh = [one for one in news.inactive if one not in known]
-                tell(News(news.changed, fresh, news.mistakes))
+                inactive = [one for one in news.inactive if one not in known.inactive]
+                mistakes = [one for one in news.mistakes if one not in known.mistakes]
+                gone = [
+                    one for one in news.without_file if one not in known.without_file
+                ]
+                tell(News(news.changed, inactive, mistakes, gone))
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(look())

@@ -27,7 +27,7 @@ def apply(
     from hookline.v1 import flow_pb2, flow_pb2_grpc
 
     files = [
-        flow_pb2.FlowFile(file_name=str(path), content=path.read_bytes())
+        flow_pb2.FlowFile(file_name=str(path), content=_content(path))
         for path in flow_files(file)
     ]
 
@@ -51,6 +51,14 @@ def apply(
     for flow in answer.flows:
         done = "applied" if flow.changed else "unchanged"
         typer.echo(f"{flow.flow_id}  version {flow.version}  {done}")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        typer.echo(f"hookline: cannot read {path}: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
 
 
 def flow_files(places: list[Path]) -> list[Path]:

@@ -165,14 +165,21 @@ async def _executor(shared: Shared, listener: Listener) -> AsyncIterator[None]:
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
         journal = Journal(shared.log, shared.topics, shared.metrics, listener)
-        executions = Executions(flows, Attempts(shared.metrics), journal)
+        stopping = asyncio.Event()
+        attempts = Attempts(shared.metrics, stopping)
+        executions = Executions(flows, attempts, journal)
         limits = Limits(
             settings.concurrent_executions,
             settings.unfinished_per_partition,
             drain_s=settings.drain_s,
         )
         executor = Executor(
-            shared.log, shared.topics, executions, shared.metrics, limits
+            shared.log,
+            shared.topics,
+            executions,
+            shared.metrics,
+            limits=limits,
+            stopping=stopping,
         )
         async with executing(executor):
             yield

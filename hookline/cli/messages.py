@@ -1,5 +1,6 @@
 """hookline send, hookline publish: start a flow from the command line."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,10 @@ import typer
 from hookline.cli.options import DEFAULT_ROUTER, Router, Token
 
 Data = Annotated[
-    str | None, typer.Option("--data", "-d", help="The body; @FILE reads a file.")
+    str | None,
+    typer.Option(
+        "--data", "-d", help="The body; @FILE reads a file, without it stdin."
+    ),
 ]
 ContentType = Annotated[
     str, typer.Option("--content-type", "-t", help="Media type of the body.")
@@ -38,6 +42,9 @@ def send(
     """
     from hookline.cli.sending import Webhook, send_webhook
 
+    if not re.fullmatch(r"[A-Za-z]+", method):
+        typer.echo(f"hookline: {method!r} is no method: POST, GET, …", err=True)
+        raise typer.Exit(2)
     headers = [_pair(text) for text in header or []]
     webhook = Webhook(flow_id, method, url, content_type, _body(data), headers)
     status, text = send_webhook(webhook, router, token)

@@ -19,6 +19,10 @@ EXIT_CODES = {
     grpc.StatusCode.UNAVAILABLE: 69,
     grpc.StatusCode.DEADLINE_EXCEEDED: 69,
 }
+UNAUTHENTICATED_TEXT = (
+    "the token is missing or wrong: set HOOKLINE_TOKEN, or run where the instance's data "
+    "directory is (HOOKLINE_DATA)."
+)
 Metadata = tuple[tuple[str, str], ...]
 Use = Callable[[grpc.aio.Channel, Metadata], Awaitable[Any]]
 
@@ -50,14 +54,16 @@ async def _call(router: str, metadata: Metadata, use: Use) -> Any:
 
 
 def _metadata(token: str) -> Metadata:
-    token = token or _token_of_file()
+    token = (token or _token_of_file()).strip()
+    if not (token.isascii() and token.isprintable()):
+        _exit(UNAUTHENTICATED_TEXT, 4)
     return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 def _token_of_file() -> str:
     try:
-        return (data_directory() / TOKEN_FILE).read_text(encoding="ascii").strip()
-    except OSError:
+        return (data_directory() / TOKEN_FILE).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
         return ""
 
 
@@ -70,11 +76,12 @@ def _leave(router: str, error: grpc.aio.AioRpcError) -> NoReturn:
             text = f"nothing answers at {router}: start it with `hookline up`, or name "
             text += "another with --router."
         case grpc.StatusCode.UNAUTHENTICATED:
-            text = (
-                "the token is missing or wrong: set HOOKLINE_TOKEN, or run where the "
-            )
-            text += "instance's data directory is (HOOKLINE_DATA)."
+            text = UNAUTHENTICATED_TEXT
         case _:
             text = error.details() or str(status)
+    _exit(text, EXIT_CODES.get(status, 1))
+
+
+def _exit(text: str, code: int) -> NoReturn:
     print(f"hookline: {text}", file=sys.stderr)  # noqa: T201 - talk on stderr
-    sys.exit(EXIT_CODES.get(status, 1))
+    sys.exit(code)

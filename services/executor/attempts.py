@@ -1,7 +1,7 @@
 """Attempts of one step: time limit, back-off, and when to give up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hookline.components import Effect
@@ -13,7 +13,6 @@ from hookline.telemetry import Metrics, get_logger
 from services.executor.failure import StepFailed
 
 logger = get_logger(__name__)
-Sleep = Callable[[float], Awaitable[None]]
 
 
 def delay_s(retry: Retry, attempt: int, error: RetryableError) -> float:
@@ -27,7 +26,7 @@ class Attempts:
     """Runs steps until they succeed or have failed for good."""
 
     metrics: Metrics
-    sleep: Sleep = asyncio.sleep
+    stopping: asyncio.Event
 
     async def run(
         self, step: BoundStep, message: Message
@@ -46,8 +45,20 @@ class Attempts:
             if attempt >= step.retry.maximum_attempts:
                 last = TerminalError(f"{failed} (attempt {attempt}, the last)")
                 raise StepFailed(step.id, attempt, last) from failed
-            await self.sleep(delay_s(step.retry, attempt, failed))
+            await self._wait(delay_s(step.retry, attempt, failed))
             attempt += 1
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for the next attempt; at a stop the execution ends here, unfinished.
+
+        Its event has not ended, so the commit stays before it: it runs after a start.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
+        raise asyncio.CancelledError
 
     def _log_failure(
         self, step: BoundStep, message: Message, attempt: int, error: Exception

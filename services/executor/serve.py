@@ -35,12 +35,15 @@ class Executor:
         topics: Topics,
         executions: Executions,
         metrics: Metrics,
+        *,
         limits: Limits,
+        stopping: asyncio.Event,
     ) -> None:
         self._log = log
         self._topic = topics.events
         self._executions = executions
         self._limits = limits
+        self._stopping = stopping
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
         metrics.unfinished.set_function(self._unfinished)
@@ -55,7 +58,11 @@ class Executor:
         return sum(lanes.unfinished for lanes in self._lanes)
 
     async def drain(self) -> None:
-        """Start nothing more; wait, within the limit, for what is running."""
+        """Start nothing more; wait, within the limit, for what is running.
+
+        What waits for its next attempt is let go at once.
+        """
+        self._stopping.set()
         try:
             async with asyncio.timeout(self._limits.drain_s):
                 await asyncio.gather(*(lanes.stop() for lanes in self._lanes))

@@ -140,3 +140,27 @@ def test_what_is_no_flow_file_is_said_to_be_none(
 
     assert text in what
     assert where == line
+
+
+def test_a_mistake_in_the_only_item_of_a_list_is_one_mistake() -> None:
+    found = mistakes(GOOD.replace("use: transform", "use: transform\n    wiht: 1"))
+    assert [(line, field) for line, field, _ in found] == [(8, "steps.0.wiht")]
+
+    found = mistakes(GOOD.replace("    auth:", "    methods: [FETCH]\n    auth:"))
+    assert [field for _, field, _ in found] == ["trigger.webhook.methods.0"]
+
+
+@pytest.mark.parametrize("name", ["hmac", "basic", "none"])
+def test_a_field_that_is_named_like_a_scheme_is_named(name: str) -> None:
+    found = mistakes(GOOD.replace("    auth:", f"    {name}: 1\n    auth:"))
+
+    [(line, field, text)] = found
+    assert (line, field) == (4, f"trigger.webhook.{name}")
+    assert text.startswith(f"unknown field '{name}'")
+
+
+def test_the_fields_of_another_scheme_are_no_suggestion() -> None:
+    [(_, field, text)] = mistakes(GOOD.replace("type: hmac", "type: hmac, usernam: x"))
+
+    assert field == "trigger.webhook.auth.usernam"
+    assert "username" not in text
