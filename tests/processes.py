@@ -21,7 +21,7 @@ class Up:
 
     process: asyncio.subprocess.Process
     started: dict[str, Any]
-    lines: asyncio.StreamReader
+    lines: asyncio.Queue[bytes]
 
     @property
     def http(self) -> str:
@@ -41,12 +41,11 @@ class Up:
     async def stop(self) -> int:
         """Ask it to stop; gives its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        await self.process.communicate()
-        return self.process.returncode or 0
+        return await self.process.wait()
 
     async def line(self) -> dict[str, Any]:
         """The next line it prints."""
-        line: dict[str, Any] = msgspec.json.decode(await self.lines.readline())
+        line: dict[str, Any] = msgspec.json.decode(await self.lines.get())
         return line
 
 
@@ -70,14 +69,26 @@ async def up(
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+    # All of it is read, always: a pipe that is full of what nobody reads would hide the
+    # end of its process from asyncio.
+    reading = asyncio.ensure_future(_pump(process.stdout, lines))
     try:
-        first = await process.stdout.readline()
+        first = await lines.get()
         assert first, f"it ended with {await process.wait()}"
-        yield Up(process, msgspec.json.decode(first), process.stdout)
+        yield Up(process, msgspec.json.decode(first), lines)
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        await process.wait()
+        await reading
+
+
+async def _pump(out: asyncio.StreamReader, lines: asyncio.Queue[bytes]) -> None:
+    """Pass lines on; an empty one at the end."""
+    async for line in out:
+        lines.put_nowait(line)
+    lines.put_nowait(b"")
 
 
 async def run(
