@@ -20,7 +20,7 @@ FLAGS = frozenset(
     PREFIX + name
     for name in (
         *("DATA", "FLOWS", "HTTP", "GRPC", "ADMIN"),
-        *("ROUTER", "TOKEN", "URL", "SECRETS_DIR", "REQUIRE"),
+        *("ROUTER", "TOKEN", "URL", "SECRETS_DIR", "REQUIRE", "TEST_KAFKA"),
     )
 )
 
