@@ -46,7 +46,7 @@ kafka: .kafka/classes.jsa ## a Kafka for the tests, from Maven Central (needs Ma
 .kafka/.jars: tests/kafka/pom.xml
 	@echo "bringing Kafka into .kafka …" >&2
 	@rm -rf .kafka
-	@mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka/lib
+	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka/lib
 	@touch $@
 
 .kafka/classes.jsa: .kafka/.jars | $(VENV)/.dev

@@ -6,32 +6,22 @@ them have ended when the block that asked for them ends. By hand:
 """
 
 import argparse
-import base64
-import random
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kafka.admin import KafkaAdminClient  # noqa: TID251 - asks brokers how they are
-from kafka.errors import KafkaError  # noqa: TID251 - what it raises
-from kafka.net.compat import KafkaNetClient  # noqa: TID251 - what it works with
-
+from tests.broker_answers import known_to, topics_at, wait_until
+from tests.broker_files import Place, format_new, free_ports, write_settings
 from tests.jars import CLASSES, java, provide, why_not
 
 __all__ = ["Broker", "Cluster", "kafka_cluster", "leader_of", "why_not"]
 
 START_S = 60.0
-# Below the ports that the system gives to outgoing connections: those could take the port
-# of a broker that is down.
-PORTS = range(20_000, 32_000)
 
 
 class Broker:
@@ -134,11 +124,11 @@ class Cluster:
 
     def wait_ready(self, timeout: float = START_S) -> None:
         """Until each of them that runs answers, and knows all others that do."""
-        _wait(self._ready, timeout, "the brokers do not answer")
+        wait_until(self._ready, timeout, "the brokers do not answer")
 
     def wait_in_sync(self, timeout: float = START_S) -> None:
         """Until every replica of every partition has caught up."""
-        _wait(self._in_sync, timeout, "replicas are behind")
+        wait_until(self._in_sync, timeout, "replicas are behind")
 
     def heal(self) -> None:
         """Bring back what was frozen, killed or stopped, and wait until all is well."""
@@ -152,16 +142,14 @@ class Cluster:
 
     def topics(self) -> list[dict[str, Any]]:
         """What a broker that answers says about all topics."""
-        with _admin(self.answering[0]) as admin:
-            topics: list[dict[str, Any]] = admin.describe_topics()
-        return topics
+        return topics_at(self.answering[0].server)
 
     def _ready(self) -> bool:
         for broker in self.brokers:
             if broker.fell:
                 raise RuntimeError(f"a broker ended; {broker.last_words()}")
         expected = {broker.node_id for broker in self.answering}
-        return all(_known_to(broker) >= expected for broker in self.answering)
+        return all(known_to(broker.server) >= expected for broker in self.answering)
 
     def _in_sync(self) -> bool:
         return all(
@@ -185,7 +173,7 @@ def leader_of(cluster: Cluster, topic_name: str, partition: int) -> Broker:
         found.extend(b for b in cluster.brokers if b.node_id == leaders.get(partition))
         return bool(found)
 
-    _wait(ask, START_S, f"partition {partition} of {topic_name} has no leader")
+    wait_until(ask, START_S, f"partition {partition} of {topic_name} has no leader")
     return found[0]
 
 
@@ -199,14 +187,32 @@ def kafka_cluster(
     """
     provide()
     cluster = _laid_out(directory, nodes, overrides)
-    _format([broker for broker in cluster.brokers if not _formatted(broker)])
     try:
-        for broker in cluster.brokers:
-            broker.start()
-        cluster.wait_ready()
-        yield cluster
+        with _sigterm_unwinds():
+            for broker in cluster.brokers:
+                broker.start()
+            cluster.wait_ready()
+            yield cluster
     finally:
         _end(cluster)
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does: it would leave the brokers behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _end(cluster: Cluster) -> None:
@@ -217,140 +223,24 @@ def _end(cluster: Cluster) -> None:
 
 
 def _laid_out(directory: Path, nodes: int, overrides: Mapping[str, str]) -> Cluster:
-    """Ports, directories and settings."""
-    ports = _free_ports(2 * nodes)
+    """Brokers with ports, directories and settings, formatted, not yet started."""
+    ports = free_ports(2 * nodes)
     controllers = dict(enumerate(ports[nodes:], 1))
     brokers = tuple(
         Broker(node_id, port, directory.absolute() / f"node-{node_id}")
         for node_id, port in enumerate(ports[:nodes], 1)
     )
-    for broker in brokers:
-        broker.directory.mkdir(parents=True, exist_ok=True)
-        settings = {**_settings(broker, controllers), **overrides}
-        broker.properties.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+    for each in brokers:
+        place = Place(each.node_id, each.server, each.directory)
+        write_settings(place, controllers, overrides)
+    format_new([broker.directory for broker in brokers])
     return Cluster(brokers)
-
-
-def _settings(broker: Broker, controllers: Mapping[int, int]) -> dict[str, str]:
-    """A small and quick one; of three, what production is advised to have."""
-    three = len(controllers) >= 3
-    replication = "3" if three else "1"
-    voters = [f"{node}@127.0.0.1:{port}" for node, port in controllers.items()]
-    return {
-        "process.roles": "broker,controller",
-        "node.id": str(broker.node_id),
-        "log.dirs": f"{broker.directory}/data",
-        "listeners": f"BROKER://{broker.server},"
-        f"CONTROLLER://127.0.0.1:{controllers[broker.node_id]}",
-        "advertised.listeners": f"BROKER://{broker.server}",
-        "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "BROKER",
-        "controller.listener.names": "CONTROLLER",
-        "controller.quorum.voters": ",".join(voters),
-        "broker.session.timeout.ms": "3000",
-        "broker.heartbeat.interval.ms": "500",
-        "auto.create.topics.enable": "false",
-        "default.replication.factor": replication,
-        "min.insync.replicas": "2" if three else "1",
-        "unclean.leader.election.enable": "false",
-        "offsets.topic.num.partitions": "4",
-        "offsets.topic.replication.factor": replication,
-        "group.initial.rebalance.delay.ms": "0",
-        "group.min.session.timeout.ms": "1000",
-        "message.max.bytes": str(20 * 1024 * 1024),
-        "num.network.threads": "2",
-        "num.io.threads": "2",
-        "log.cleaner.dedupe.buffer.size": "4194304",
-    }
-
-
-def _formatted(broker: Broker) -> bool:
-    return (broker.directory / "data" / "meta.properties").exists()
-
-
-def _format(brokers: list[Broker]) -> None:
-    """Write what a broker wants to find in its directory; all of them at once."""
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    options = ("format", "-t", cluster_id, "-c")
-    running = [
-        subprocess.Popen(
-            java("kafka.tools.StorageTool", *options, str(broker.properties)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for broker in brokers
-    ]
-    for process in running:
-        said, _ = process.communicate(timeout=START_S)
-        assert process.returncode == 0, said
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody has now."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError(f"fewer than {count} ports are free in {PORTS}")
-
-
-@contextmanager
-def _admin(broker: Broker) -> Iterator[KafkaAdminClient]:
-    """A client that asks this broker."""
-    clients: list[KafkaNetClient] = []
-
-    def client(**settings: Any) -> KafkaNetClient:
-        # Held here: an admin client that gets no answer raises when it is made, and
-        # leaves the thread and the sockets of this one behind.
-        clients.append(KafkaNetClient(**settings))
-        return clients[-1]
-
-    try:
-        yield KafkaAdminClient(
-            bootstrap_servers=broker.server,
-            bootstrap_timeout_ms=3_000,
-            request_timeout_ms=3_000,
-            kafka_client=client,
-        )
-    finally:
-        for each in clients:
-            each.close()
-
-
-def _known_to(broker: Broker) -> set[int]:
-    """The ids of the brokers that this one knows; none where it does not answer."""
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", broker.port)) != 0:
-            return set()
-    with _admin(broker) as admin:
-        known = admin.describe_cluster()["brokers"]
-    return {each["broker_id"] for each in known if not each["is_fenced"]}
-
-
-def _wait(condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
-    """Ask again and again, for so many seconds."""
-    end = time.monotonic() + timeout
-    cause: Exception | None = None
-    while time.monotonic() < end:
-        try:
-            if condition():
-                return
-        except KafkaError as error:
-            cause = error
-        time.sleep(0.05)
-    raise TimeoutError(f"after {timeout:.0f} s {otherwise}") from cause
 
 
 def write_archive() -> None:
     """Keep the classes that a broker loads, so that the next ones start quickly."""
     with tempfile.TemporaryDirectory() as directory:
         cluster = _laid_out(Path(directory), 1, {})
-        _format(list(cluster.brokers))
         try:
             cluster.brokers[0].start(f"-XX:ArchiveClassesAtExit={CLASSES}")
             cluster.wait_ready()
@@ -365,9 +255,10 @@ def main() -> None:
     words.add_argument("--nodes", type=int, default=1)
     words.add_argument("--directory", type=Path, required=True)
     asked = words.parse_args()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    with kafka_cluster(asked.directory, asked.nodes) as cluster:
+    with (
+        suppress(KeyboardInterrupt),
+        kafka_cluster(asked.directory, asked.nodes) as cluster,
+    ):
         print(",".join(cluster.servers), flush=True)  # noqa: T201 - what was asked for
         while True:
             signal.pause()
