@@ -1,5 +1,8 @@
 """The tests' own Kafka: its faults are faults, and it comes back with what it had."""
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +98,21 @@ def test_brokers_have_ended_after_the_block(tmp_path: Path) -> None:
         break_off()
 
     assert [broker.running for broker in brokers] == [False]
+
+
+def test_brokers_by_hand_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """It prints where they are, and takes them along when it is asked to end."""
+    command = [sys.executable, "-m", "tests.brokers", "--directory", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().strip().rpartition(":")
+        with socket.create_connection((host, int(port))):
+            process.terminate()
+        ended = process.wait(30)
+
+    assert ended == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
 
 
 def test_one_of_three_leads_and_another_takes_over(kafka_of_three: Cluster) -> None:
