@@ -2,30 +2,37 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Final
+from uuid import uuid4
 
+from google.protobuf.message import DecodeError
+
+from hookline.errors import Unavailable
 from hookline.event import FlowId
 from hookline.log import CAUGHT_UP, Log, Record
+from hookline.telemetry import get_logger
 from hookline.topics import Topics
 from hookline.v1 import flow_pb2
 
+CATCH_UP_S: Final = 2.0
+logger = get_logger(__name__)
 Changed = Callable[[FlowId], None]
 
 
 def version_key(flow_id: str, version: int) -> bytes:
-    """The record key of one version of a flow."""
-    return f"version/{flow_id}/{version}".encode()
+    """A record key for one version of a flow; never the same twice.
 
-
-def current_key(flow_id: str) -> bytes:
-    """The record key of the pointer to a flow's current version."""
-    return f"current/{flow_id}".encode()
+    So compaction takes nothing, and whoever reads the topic, whenever, finds the same
+    first record of a version.
+    """
+    return f"version/{flow_id}/{version}/{uuid4().hex}".encode()
 
 
 class Catalog:
-    """Every version of every flow, and which one is current.
+    """Every version of every flow; the highest is the current one.
 
-    A pointer that names another version to replace than the current one is stale, and
-    ignored by all who read it: the first in the log has won.
+    Routers that apply a flow at the same time may write the same version: the first in
+    the log counts, the others are ignored by all who read it.
     """
 
     def __init__(self, log: Log, topics: Topics) -> None:
@@ -33,6 +40,7 @@ class Catalog:
         self._topic = topics.flows
         self._versions: dict[tuple[str, int], flow_pb2.Flow] = {}
         self._current: dict[str, int] = {}
+        self._next_offset = 0
         self._caught_up = asyncio.Event()
         self._news = asyncio.Condition()
         self._listeners: list[Changed] = []
@@ -59,6 +67,18 @@ class Catalog:
         """Return when all that was in the topic at the start has been read."""
         await self._caught_up.wait()
 
+    async def catch_up(self) -> None:
+        """Return when what was in the topic at the call has been read, within seconds.
+
+        Raises Unavailable where the log cannot be asked.
+        """
+        end = (await self._log.bounds(self._topic, 0)).end
+        try:
+            async with asyncio.timeout(CATCH_UP_S), self._news:
+                await self._news.wait_for(lambda: self._next_offset >= end)
+        except TimeoutError as error:
+            raise Unavailable("The flows are being read: try again later.") from error
+
     async def wait_version(self, flow_id: str, version: int) -> flow_pb2.Flow:
         """Return a version as soon as it has been read."""
         key = (flow_id, version)
@@ -78,6 +98,7 @@ class Catalog:
                 self._caught_up.set()
                 continue
             changed = [self._take(record) for record in batch]
+            self._next_offset = batch[-1].offset + 1
             for flow_id in filter(None, changed):
                 for listener in self._listeners:
                     listener(FlowId(flow_id))
@@ -85,21 +106,16 @@ class Catalog:
                 self._news.notify_all()
 
     def _take(self, record: Record) -> str | None:
-        if record.value is None:
+        if record.value is None or not record.key.startswith(b"version/"):
             return None
-        if record.key.startswith(b"version/"):
+        try:
             flow = flow_pb2.Flow.FromString(record.value)
-            self._versions[flow.id, flow.version] = flow
+        except DecodeError:
+            # Others may write to the topic, too; they cannot end us.
+            logger.error("flow.unreadable", offset=record.offset)  # noqa: TRY400
             return None
-        pointer = flow_pb2.CurrentFlow.FromString(record.value)
-        if not self._may_move(pointer):
+        if flow.version <= self._current.get(flow.id, 0):
             return None
-        self._current[pointer.flow_id] = pointer.version
-        return pointer.flow_id
-
-    def _may_move(self, pointer: flow_pb2.CurrentFlow) -> bool:
-        known = (pointer.flow_id, pointer.version) in self._versions
-        before = self._current.get(pointer.flow_id, 0)
-        # After compaction the first pointer that is read replaces one that is gone.
-        first = pointer.flow_id not in self._current
-        return known and (first or pointer.replaces == before)
+        self._versions[flow.id, flow.version] = flow
+        self._current[flow.id] = flow.version
+        return flow.id

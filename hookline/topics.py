@@ -3,7 +3,7 @@
 events        an accepted request each; key: flow id; value: Event
 executions    the journal, in its events' partitions; key: flow id; value: JournalEntry
 dead_letters  what failed for good, whole; key: flow id; value: DeadLetter
-flows         compacted; key "version/<id>/<n>": Flow, key "current/<id>": CurrentFlow
+flows         compacted; key "version/<id>/<n>/<random>": Flow; the first of each n counts
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from hookline.catalog import Catalog, current_key, version_key
+from hookline.catalog import Catalog, version_key
 from hookline.components.steps import Types, check_steps, secret_names
 from hookline.flow_file import FlowFile, Mistake, ReadFlow, read_flows
 from hookline.log import Log
@@ -65,36 +65,23 @@ class Applier:
             return [await self._apply(read) for read in flows]
 
     async def _apply(self, read: ReadFlow) -> Applied:
+        """Write a version; where another router has taken its number, the next one."""
         definition = msgspec.json.encode(read.definition, order="sorted")
-        current = self._catalog.current(read.flow.id)
-        if current is not None and current.definition == definition:
-            return Applied(current.id, current.version, changed=False)
-        before = current.version if current else 0
-        flow = flow_pb2.Flow(
-            id=read.flow.id,
-            version=self._free_version(read.flow.id, before),
-            name=read.flow.name,
-            definition=definition,
-            applied_at_us=time.time_ns() // 1000,
-        )
-        await self._write(flow, before)
-        return Applied(flow.id, flow.version, changed=True)
-
-    def _free_version(self, flow_id: str, before: int) -> int:
-        # A version whose pointer was never written (a crash between) is passed over.
-        version = before + 1
-        while self._catalog.version(flow_id, version) is not None:
-            version += 1
-        return version
-
-    async def _write(self, flow: flow_pb2.Flow, before: int) -> None:
-        pointer = flow_pb2.CurrentFlow(
-            flow_id=flow.id, version=flow.version, replaces=before
-        )
-        await self._log.append(
-            self._topic, version_key(flow.id, flow.version), flow.SerializeToString()
-        )
-        await self._log.append(
-            self._topic, current_key(flow.id), pointer.SerializeToString()
-        )
-        await self._catalog.wait_current(flow.id, flow.version)
+        flow_id = read.flow.id
+        changed = False
+        while True:
+            current = self._catalog.current(flow_id)
+            if current is not None and current.definition == definition:
+                return Applied(flow_id, current.version, changed=changed)
+            version = (current.version if current else 0) + 1
+            flow = flow_pb2.Flow(
+                id=flow_id,
+                version=version,
+                name=read.flow.name,
+                definition=definition,
+                applied_at_us=time.time_ns() // 1000,
+            )
+            changed = True
+            key = version_key(flow_id, version)
+            await self._log.append(self._topic, key, flow.SerializeToString())
+            await self._catalog.wait_current(flow_id, version)

@@ -1,0 +1,108 @@
+"""The topic `flows` as several routers share it: one version, one content, for all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from hookline.catalog import Catalog, version_key
+from hookline.components import component_types
+from hookline.flow_file import FlowFile
+from hookline.log import Log
+from hookline.log.sqlite import open_log
+from hookline.secrets import Secrets
+from hookline.topics import Topics
+from hookline.v1 import flow_pb2
+from services.router.applier import Applier
+
+TOPICS = Topics.with_partitions(2)
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[Log]:
+    async with open_log(tmp_path, TOPICS.all) as log:
+        yield log
+
+
+@asynccontextmanager
+async def catalog_of(log: Log) -> AsyncIterator[Catalog]:
+    """What one router knows."""
+    catalog = Catalog(log, TOPICS)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(catalog.run())
+        await catalog.wait_caught_up()
+        yield catalog
+        running.cancel()
+
+
+async def apply(log: Log, catalog: Catalog, name: str) -> int:
+    """Apply a flow by a router of its own; gives its version."""
+    applier = Applier(catalog, log, TOPICS, Secrets({}), component_types())
+    text = f"""
+id: f
+name: {name}
+trigger: {{webhook: {{auth: {{type: none}}}}}}
+steps: [{{id: keep, use: transform, with: {{body: =body}}}}]
+"""
+    flows, mistakes = applier.check([FlowFile("f.yaml", text.encode())])
+    assert not mistakes
+    [applied] = await applier.apply(flows)
+    return applied.version
+
+
+def known(catalog: Catalog) -> dict[int, str]:
+    """The versions of the flow and their names."""
+    current = catalog.current("f")
+    assert current is not None
+    versions = [catalog.version("f", n + 1) for n in range(current.version)]
+    return {one.version: one.name for one in versions if one is not None}
+
+
+async def test_routers_that_apply_at_once_make_versions_that_all_agree_on(
+    log: Log,
+) -> None:
+    """Each one's content has a version of its own, whoever reads, whenever."""
+    names = [f"name {n}" for n in range(8)]
+    async with catalog_of(log) as one, catalog_of(log) as other:
+        versions = await asyncio.gather(
+            *(apply(log, (one, other)[n % 2], name) for n, name in enumerate(names))
+        )
+        await asyncio.gather(one.wait_current("f", 8), other.wait_current("f", 8))
+        async with catalog_of(log) as late:
+            assert known(one) == known(other) == known(late)
+
+    assert sorted(versions) == list(range(1, 9))
+    assert {names[n]: version for n, version in enumerate(versions)} == {
+        name: version for version, name in known(late).items()
+    }
+
+
+async def test_the_same_content_applied_at_once_is_one_version(log: Log) -> None:
+    """Nothing changes for who comes second."""
+    async with catalog_of(log) as one, catalog_of(log) as other:
+        versions = await asyncio.gather(
+            apply(log, one, "same"), apply(log, other, "same")
+        )
+
+    assert set(versions) == {1}
+
+
+async def test_a_router_catches_up_with_what_was_applied_before(log: Log) -> None:
+    """After it, a flow that another has applied is known."""
+    async with catalog_of(log) as one, catalog_of(log) as other:
+        await apply(log, one, "new")
+        await other.catch_up()
+
+        assert other.current("f") is not None
+
+
+async def test_what_is_no_flow_is_passed_over(log: Log) -> None:
+    """Others may write to the topic; flows after it are served."""
+    await log.append(TOPICS.flows, version_key("f", 1), b"\xff\xff")
+    await log.append(TOPICS.flows, b"something else", b"")
+    flow = flow_pb2.Flow(id="f", version=1, name="good")
+    await log.append(TOPICS.flows, version_key("f", 1), flow.SerializeToString())
+    async with catalog_of(log) as catalog:
+        assert known(catalog) == {1: "good"}
