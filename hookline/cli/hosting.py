@@ -165,8 +165,7 @@ async def _executor(shared: Shared, listener: Listener) -> AsyncIterator[None]:
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
         journal = Journal(shared.log, shared.topics, shared.metrics, listener)
-        stopping = asyncio.Event()
-        attempts = Attempts(shared.metrics, stopping)
+        attempts = Attempts(shared.metrics)
         executions = Executions(flows, attempts, journal)
         limits = Limits(
             settings.concurrent_executions,
@@ -179,7 +178,6 @@ async def _executor(shared: Shared, listener: Listener) -> AsyncIterator[None]:
             executions,
             shared.metrics,
             limits=limits,
-            stopping=stopping,
         )
         async with executing(executor):
             yield

@@ -1,4 +1,4 @@
-"""Stop 5: the log, the one seam of the house. A contract; `sqlite` keeps it.
+"""Stop 5: the log, the one seam of the house. A contract; `sqlite` and `kafka` keep it.
 
 A log has topics, a topic has partitions, a partition is a row of records. A record's
 offset is its number in the partition: it grows, it is never given twice, and numbers may
@@ -17,9 +17,11 @@ computes it. Records of one key are in one partition, in the order they were app
 outlives a crash of the process and a power cut. Two appends of one caller to one key,
 made one after the other, are in the log in that order, also when neither has been awaited
 in between. If the future fails with `Unavailable` the record *may or may not* be in the
-log, now or after a restart; so a repeated append may leave it there twice, and every
-reader must tolerate a record that was seen before. It fails within the log's append
-deadline, whatever the disk or the network does; a full buffer fails it at once.
+log, now or after a restart; so a repeated append may leave it there twice. Now and then
+a record is there twice though its future did not fail; every reader must tolerate a
+record that was seen before. `TooLarge` means that the record was refused, and is not in
+the log. The future fails within the log's append deadline, whatever the disk or the
+network does; a full buffer fails it at once.
 
 **Assignments.** The partitions of a topic are shared among the members of a group: each
 partition belongs to at most one. An assignment begins where the group's last commit
@@ -29,9 +31,9 @@ iterator ends, it does not raise; what is still running is finished or abandoned
 `release` is called. After a crash or a change of owner, records behind the last commit
 come again.
 
-**Compacted topics** keep, for each key, the newest record. A record without a value
-takes the key out. `follow` reads all of it, says once that it has caught up, and goes on
-with what comes.
+**Compacted topics** keep, for each key, the newest record; older ones of a key may be
+there for a while, before it. A record without a value takes the key out. `follow` reads
+all of it in order, says once that it has caught up, and goes on with what comes.
 
 **Trim** forgets records before an offset. Reading them afterwards gives nothing.
 """
@@ -113,6 +115,10 @@ class Assignment(Protocol):
 
     def owned(self) -> bool:
         """Whether the partition is this member's beyond doubt; ask before each step."""
+        ...
+
+    async def wait_ended(self) -> None:
+        """Return when ownership ends: at once start nothing more, then `release`."""
         ...
 
     async def commit(self, commit: Commit) -> None:

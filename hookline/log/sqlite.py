@@ -113,6 +113,10 @@ class SqliteAssignment:
         """Whether the partition is still ours."""
         return not self._released and not self._log.closing
 
+    async def wait_ended(self) -> None:
+        """Return when the log closes."""
+        await self._log.wait_closed()
+
     async def commit(self, commit: Commit) -> None:
         """Keep how far the group has come, with the next transaction."""
         await self._log.change(keep_commit(self._group, self._table, commit))
@@ -320,6 +324,10 @@ class SqliteLog:
                     overdue.popleft()[1],
                     Unavailable("The log did not take it in time: try again later."),
                 )
+
+    async def wait_closed(self) -> None:
+        """Return when the log begins to close."""
+        await self._closed.wait()
 
     async def close(self) -> None:
         """Write what is waiting, end the iterators, close the file."""

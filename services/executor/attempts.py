@@ -11,6 +11,7 @@ from hookline.event import Message
 from hookline.flow import Retry
 from hookline.telemetry import Metrics, get_logger
 from services.executor.failure import StepFailed
+from services.executor.tenure import Tenure
 
 logger = get_logger(__name__)
 
@@ -26,14 +27,18 @@ class Attempts:
     """Runs steps until they succeed or have failed for good."""
 
     metrics: Metrics
-    stopping: asyncio.Event
 
     async def run(
-        self, step: BoundStep, message: Message
+        self, step: BoundStep, message: Message, tenure: Tenure
     ) -> tuple[Sequence[Message], int]:
-        """The messages a step gives, and the number of attempts. Raises StepFailed."""
+        """The messages a step gives, and the number of attempts. Raises StepFailed.
+
+        Raises CancelledError where the tenure ends first.
+        """
         attempt = 1
         while True:
+            if not tenure.holds():
+                await tenure.wait_held()
             try:
                 return await _attempt(step, message), attempt
             except RetryableError as error:
@@ -45,20 +50,8 @@ class Attempts:
             if attempt >= step.retry.maximum_attempts:
                 last = TerminalError(f"{failed} (attempt {attempt}, the last)")
                 raise StepFailed(step.id, attempt, last) from failed
-            await self._wait(delay_s(step.retry, attempt, failed))
+            await tenure.wait(delay_s(step.retry, attempt, failed))
             attempt += 1
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait for the next attempt; at a stop the execution ends here, unfinished.
-
-        Its event has not ended, so the commit stays before it: it runs after a start.
-        """
-        try:
-            async with asyncio.timeout(seconds):
-                await self.stopping.wait()
-        except TimeoutError:
-            return
-        raise asyncio.CancelledError
 
     def _log_failure(
         self, step: BoundStep, message: Message, attempt: int, error: Exception

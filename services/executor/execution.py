@@ -20,6 +20,7 @@ from services.executor.attempts import Attempts
 from services.executor.failure import StepFailed
 from services.executor.flows import BoundFlow, Flows
 from services.executor.journal import Ended, Finish, Journal
+from services.executor.tenure import Tenure
 
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
@@ -43,8 +44,11 @@ class Executions:
         self._attempts = attempts
         self._journal = journal
 
-    async def execute(self, record: Record, finish: Finish) -> None:
-        """Run a record's event; `finish` is called when its end is in the journal."""
+    async def execute(self, record: Record, finish: Finish, tenure: Tenure) -> None:
+        """Run a record's event; `finish` is called when its end is in the journal.
+
+        Raises CancelledError where the tenure ends first.
+        """
         started_at_us = time.time_ns() // 1000
         try:
             event = event_pb2.Event.FromString(record.value or b"")
@@ -55,7 +59,7 @@ class Executions:
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version)
             message = first_message(event, bound)
-            await self._continue(bound.steps, 0, message, progress)
+            await self._continue(bound.steps, 0, message, progress, tenure)
         except StepFailed as failure:
             progress.attempts += failure.attempts
             ended = Ended(FAILED, started_at_us, progress.attempts)
@@ -76,6 +80,7 @@ class Executions:
         index: int,
         message: Message,
         progress: Progress,
+        tenure: Tenure,
     ) -> None:
         """Take a message through the steps from one of them on."""
         while index < len(steps):
@@ -84,7 +89,7 @@ class Executions:
             if not _applies(step, message):
                 continue
             out, attempts = await self._attempts.run(
-                step, message.derive(step_id=step.id)
+                step, message.derive(step_id=step.id), tenure
             )
             progress.attempts += attempts
             if not out:
@@ -92,7 +97,7 @@ class Executions:
                 return
             for other in out[:-1]:
                 _keep(step, other)
-                await self._continue(steps, index, other, progress)
+                await self._continue(steps, index, other, progress, tenure)
             message = out[-1]
             _keep(step, message)
         progress.results.append(message.body)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from hookline.log import Record
+from services.executor.tenure import Tenure
 from services.executor.watermark import Watermark
 
 Finish = Callable[[], None]
@@ -20,10 +21,12 @@ Finish = Callable[[], None]
 class Execute(Protocol):
     """Runs one event to its end; `finish` is called when that end is durable.
 
-    Raises nothing but asyncio.CancelledError, and that only at shutdown.
+    Raises nothing but asyncio.CancelledError, and that only where the tenure ends.
     """
 
-    def __call__(self, record: Record, finish: Finish, /) -> Awaitable[None]:
+    def __call__(
+        self, record: Record, finish: Finish, tenure: Tenure, /
+    ) -> Awaitable[None]:
         """Run the record's event."""
         ...
 
@@ -36,6 +39,7 @@ class Lanes:
         execute: Execute,
         tasks: asyncio.TaskGroup,
         slots: asyncio.Semaphore,
+        tenure: Tenure,
         *,
         most_unfinished: int,
     ) -> None:
@@ -43,10 +47,13 @@ class Lanes:
         self._tasks = tasks
         self._slots = slots
         self._most_unfinished = most_unfinished
+        self._tenure = tenure
         self._lanes: dict[bytes, deque[Record]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        # Started, and their ends not yet durable.
+        self._started: set[int] = set()
         self._watermark = Watermark()
         self._progress = asyncio.Event()
-        self._stopped = False
         self.on_progress: Callable[[], None] = lambda: None
 
     def add(self, records: Sequence[Record]) -> None:
@@ -56,22 +63,42 @@ class Lanes:
             lane = self._lanes.get(record.key)
             if lane is None:
                 lane = self._lanes[record.key] = deque((record,))
-                self._tasks.create_task(self._run(record.key, lane))
+                task = self._tasks.create_task(self._run(record.key, lane))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
             else:
                 lane.append(record)
 
     async def wait_for_room(self) -> None:
-        """Return when so few events are unfinished that more may be read."""
-        while self._watermark.unfinished >= self._most_unfinished:
+        """Return when so few events are unfinished that more may be read, or at the end."""
+        while self._is_full() and not self._tenure.ended:
             self._progress.clear()
             await self._progress.wait()
 
-    async def stop(self) -> None:
-        """Start nothing more; return when what was running has ended."""
-        self._stopped = True
-        while self._lanes:
-            self._progress.clear()
-            await self._progress.wait()
+    def _is_full(self) -> bool:
+        return self._watermark.unfinished >= self._most_unfinished
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._tenure.end()
+        self._progress.set()
+
+    async def drain(self, limit_s: float) -> bool:
+        """Stop; return when the ends of what was running are durable, or cut it short.
+
+        Tells whether all have ended. What has not is abandoned, to run again.
+        """
+        self.stop()
+        try:
+            async with asyncio.timeout(limit_s):
+                while self._lanes or self._started:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            for task in self._running:
+                task.cancel()
+            return False
+        return True
 
     @property
     def unfinished(self) -> int:
@@ -89,17 +116,28 @@ class Lanes:
                 async with self._slots:
                     if not self._may_start():
                         break  # told to stop while waiting for a slot
-                    finish = partial(self._finish, lane[0].offset)
-                    await self._execute(lane[0], finish)
+                    await self._execute_first(lane[0])
                 lane.popleft()
         finally:
             del self._lanes[key]
             self._progress.set()
 
     def _may_start(self) -> bool:
-        return not self._stopped
+        return not self._tenure.ended
+
+    async def _execute_first(self, record: Record) -> None:
+        self._started.add(record.offset)
+        finish = partial(self._finish, record.offset)
+        try:
+            await self._execute(record, finish, self._tenure)
+        except asyncio.CancelledError:
+            self._started.discard(record.offset)
+            raise
 
     def _finish(self, offset: int) -> None:
+        self._started.discard(offset)
         if self._watermark.finish(offset):
             self._progress.set()
             self.on_progress()
+        elif not self._started:
+            self._progress.set()

@@ -11,6 +11,7 @@ from hookline.telemetry import Metrics, get_logger
 from hookline.topics import Topics
 from services.executor.execution import Executions
 from services.executor.lanes import Lanes
+from services.executor.tenure import Tenure
 
 GROUP = "executor"
 logger = get_logger(__name__)
@@ -18,12 +19,17 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one executor."""
+    """Bounds of one executor.
+
+    What runs has `drain_s` to end when the process stops, and `handover_s` when its
+    partition goes to another one.
+    """
 
     concurrent_executions: int = 1000
     unfinished_per_partition: int = 10_000
     commit_interval_s: float = 0.2
     drain_s: float = 5.0
+    handover_s: float = 3.0
 
 
 class Executor:
@@ -37,13 +43,11 @@ class Executor:
         metrics: Metrics,
         *,
         limits: Limits,
-        stopping: asyncio.Event,
     ) -> None:
         self._log = log
         self._topic = topics.events
         self._executions = executions
         self._limits = limits
-        self._stopping = stopping
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
         metrics.unfinished.set_function(self._unfinished)
@@ -57,37 +61,50 @@ class Executor:
     def _unfinished(self) -> int:
         return sum(lanes.unfinished for lanes in self._lanes)
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions are this executor's now."""
+        return len(self._lanes)
+
     async def drain(self) -> None:
         """Start nothing more; wait, within the limit, for what is running.
 
         What waits for its next attempt is let go at once.
         """
-        self._stopping.set()
-        try:
-            async with asyncio.timeout(self._limits.drain_s):
-                await asyncio.gather(*(lanes.stop() for lanes in self._lanes))
-        except TimeoutError:
+        limit_s = self._limits.drain_s
+        drained = await asyncio.gather(*(lanes.drain(limit_s) for lanes in self._lanes))
+        if not all(drained):
             logger.info("executor.drained", outcome="cut short; events run again")
 
     async def _consume(self, assignment: Assignment) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            lanes = Lanes(
-                self._executions.execute,
-                tasks,
-                self._slots,
-                most_unfinished=self._limits.unfinished_per_partition,
-            )
-            self._lanes.add(lanes)
-            committer = tasks.create_task(self._commit(assignment, lanes))
-            try:
-                async for records in assignment.records():
-                    lanes.add(records)
-                    await lanes.wait_for_room()
-                await lanes.stop()
-            finally:
-                self._lanes.discard(lanes)
-                committer.cancel()
-                assignment.release()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._run_lanes(assignment, tasks)
+        finally:
+            assignment.release()
+
+    async def _run_lanes(
+        self, assignment: Assignment, tasks: asyncio.TaskGroup
+    ) -> None:
+        lanes = Lanes(
+            self._executions.execute,
+            tasks,
+            self._slots,
+            Tenure(assignment.owned),
+            most_unfinished=self._limits.unfinished_per_partition,
+        )
+        self._lanes.add(lanes)
+        committer = tasks.create_task(self._commit(assignment, lanes))
+        stopper = tasks.create_task(_stop_at_end(assignment, lanes))
+        try:
+            async for records in assignment.records():
+                lanes.add(records)
+                await lanes.wait_for_room()
+            await lanes.drain(self._limits.handover_s if assignment.owned() else 0.0)
+        finally:
+            self._lanes.discard(lanes)
+            stopper.cancel()
+            committer.cancel()
 
     async def _commit(self, assignment: Assignment, lanes: Lanes) -> None:
         """Commit as the lanes go on; once more when it is over."""
@@ -102,6 +119,12 @@ class Executor:
                 await asyncio.sleep(self._limits.commit_interval_s)
         finally:
             await asyncio.shield(_commit_once(assignment, lanes, committed))
+
+
+async def _stop_at_end(assignment: Assignment, lanes: Lanes) -> None:
+    """Start nothing more from the moment on at which the partition is to be given away."""
+    await assignment.wait_ended()
+    lanes.stop()
 
 
 async def _commit_once(
