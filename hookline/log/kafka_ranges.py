@@ -1,0 +1,258 @@
+"""Reading Kafka outside of any group: from an offset to an offset, bounds, following.
+
+Each client has one thread that owns it; nothing else touches it.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+from hookline.errors import Unavailable
+from hookline.log import CAUGHT_UP, Bounds, CaughtUp, Record, Topic
+from hookline.log.kafka_cluster import Cluster
+from hookline.telemetry import get_logger
+
+READ_S: Final = 5.0
+POLL_MS: Final = 200
+BATCH: Final = 1_024
+FETCH_BYTES: Final = 4 * 1024 * 1024
+PAUSE_S: Final = 0.5
+WAITING: Final = 4
+logger = get_logger(__name__)
+
+
+def reading_options(largest_record_bytes: int) -> dict[str, Any]:
+    """What every consumer is told: nothing is decoded, no offset is ever made up."""
+    return {
+        "auto_offset_reset": "none",
+        "enable_auto_commit": False,
+        "allow_auto_create_topics": False,
+        "request_timeout_ms": 10_000,
+        "metrics_enabled": False,
+        "fetch_max_bytes": max(2 * FETCH_BYTES, largest_record_bytes),
+        "max_partition_fetch_bytes": max(FETCH_BYTES // 4, 1),
+    }
+
+
+def as_record(found: Any) -> Record:
+    """A record of kafka-python as ours."""
+    return Record(
+        found.partition, found.offset, found.timestamp, found.key or b"", found.value
+    )
+
+
+class Ranges:
+    """One consumer for reads and bounds, made when it is first needed."""
+
+    def __init__(self, cluster: Cluster, largest_record_bytes: int) -> None:
+        self._cluster = cluster
+        self._options = reading_options(largest_record_bytes)
+        self._thread = ThreadPoolExecutor(1, "log-reader")
+        self._consumer: KafkaConsumer | None = None
+        self._next: tuple[TopicPartition, int] | None = None
+        self._asked: dict[TopicPartition, list[asyncio.Future[Bounds]]] = {}
+
+    async def read(
+        self, topic: Topic, partition: int, start: int, end: int
+    ) -> AsyncIterator[Sequence[Record]]:
+        """Records that are durable now, in batches. Raises Unavailable."""
+        bounds = await self.bounds(topic, partition)
+        start, end = max(start, bounds.start), min(end, bounds.end)
+        place = TopicPartition(self._cluster.name_of(topic.name), partition)
+        while start < end:
+            batch, start = await self._run(self._read_some, place, start, end)
+            if batch:
+                yield batch
+
+    async def bounds(self, topic: Topic, partition: int) -> Bounds:
+        """Where a partition starts and ends; asked together, answered together."""
+        place = TopicPartition(self._cluster.name_of(topic.name), partition)
+        answer: asyncio.Future[Bounds] = asyncio.get_running_loop().create_future()
+        waiting = self._asked.setdefault(place, [])
+        waiting.append(answer)
+        if len(waiting) == 1 and len(self._asked) == 1:
+            await self._answer_all(self._asked)
+        return await answer
+
+    async def _answer_all(
+        self, asked: dict[TopicPartition, list["asyncio.Future[Bounds]"]]
+    ) -> None:
+        found: dict[TopicPartition, Bounds] = {}
+        missing = Unavailable("The log is closing: try again later.")
+        try:
+            await asyncio.sleep(0)  # others may ask in this turn of the loop, too
+            self._asked = {}
+            found = await self._run(self._bounds_of, list(asked))
+        except Unavailable as error:
+            missing = error
+        finally:
+            if self._asked is asked:
+                self._asked = {}
+            for place, answers in asked.items():
+                _settle(answers, found.get(place, missing))
+
+    def _bounds_of(self, places: Sequence[TopicPartition]) -> Any:
+        consumer = self._opened()
+        timeout_ms = int(READ_S * 1000)
+        starts = consumer.beginning_offsets(places, timeout_ms=timeout_ms)
+        ends = consumer.end_offsets(places, timeout_ms=timeout_ms)
+        return {place: Bounds(starts[place], ends[place]) for place in places}
+
+    def _read_some(
+        self, place: TopicPartition, start: int, end: int
+    ) -> tuple[list[Record], int]:
+        """A batch, and the offset to go on from; the batch may be empty at a gap."""
+        consumer = self._opened()
+        if self._next != (place, start):
+            consumer.assign([place])
+            consumer.seek(place, start)
+        self._next = None
+        found = consumer.poll(timeout_ms=int(READ_S * 1000), max_records=BATCH)
+        records = [as_record(one) for one in found.get(place, ()) if one.offset < end]
+        position = consumer.position(place, timeout_ms=int(READ_S * 1000))
+        if position is None or position <= start:
+            raise Unavailable("The log cannot be read now: no broker sent anything.")
+        self._next = (place, position)
+        return records, position
+
+    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._thread, self._guarded, function, *arguments
+        )
+
+    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Unavailable:
+            self._drop()
+            raise
+        except (KafkaError, RuntimeError, OSError) as error:
+            self._drop()
+            text = f"The log cannot be read now: {type(error).__name__}"
+            raise Unavailable(text) from error
+
+    def _opened(self) -> KafkaConsumer:
+        if self._consumer is None:
+            self._consumer = self._cluster.connect(KafkaConsumer, **self._options)
+        return self._consumer
+
+    def _drop(self) -> None:
+        consumer, self._consumer, self._next = self._consumer, None, None
+        if consumer is not None:
+            close_consumer(consumer)
+
+    async def close(self) -> None:
+        """End the client."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._drop)
+        self._thread.shutdown(wait=False)
+
+
+def _settle(
+    answers: list["asyncio.Future[Bounds]"], found: Bounds | Unavailable
+) -> None:
+    for answer in answers:
+        if answer.done():
+            continue
+        if isinstance(found, Unavailable):
+            answer.set_exception(found)
+            answer.exception()  # who asked may have left
+        else:
+            answer.set_result(found)
+
+
+def close_consumer(consumer: KafkaConsumer) -> None:
+    """Close, whatever state it is in; leaves its group if it is in one."""
+    try:
+        consumer.close(autocommit=False, timeout_ms=2_000)
+    except (KafkaError, RuntimeError, OSError) as error:
+        logger.warning("log.consumer_close_failed", error=type(error).__name__)
+
+
+class Follower:
+    """Reads one compacted topic from its start, and then what comes; never gives up."""
+
+    def __init__(
+        self, cluster: Cluster, largest_record_bytes: int, topic: Topic
+    ) -> None:
+        self._cluster = cluster
+        self._options = reading_options(largest_record_bytes)
+        self._place = TopicPartition(cluster.name_of(topic.name), 0)
+        self._loop = asyncio.get_running_loop()
+        self._batches: asyncio.Queue[Sequence[Record] | CaughtUp | None]
+        self._batches = asyncio.Queue()
+        self._room = threading.Semaphore(WAITING)
+        self._stopping = threading.Event()
+        self._position: int | None = None
+        self._mark: int | None = None
+        self._caught_up = False
+        self._thread = threading.Thread(
+            target=self._run, name=f"log-follow-{topic.name}", daemon=True
+        )
+
+    async def batches(self) -> AsyncIterator[Sequence[Record] | CaughtUp]:
+        """Batches, `CAUGHT_UP` once, then what comes; ends when it is closed."""
+        self._thread.start()
+        while (batch := await self._batches.get()) is not None:
+            self._room.release()
+            yield batch
+
+    def close(self) -> None:
+        """End the thread and the iteration."""
+        self._stopping.set()
+        self._batches.put_nowait(None)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            consumer = None
+            try:
+                consumer = self._cluster.connect(KafkaConsumer, **self._options)
+                self._follow(consumer)
+            except (KafkaError, Unavailable, RuntimeError, OSError) as error:
+                logger.warning("log.follow_delayed", error=type(error).__name__)
+                self._stopping.wait(PAUSE_S)
+            finally:
+                if consumer is not None:
+                    close_consumer(consumer)
+
+    def _follow(self, consumer: KafkaConsumer) -> None:
+        place = self._place
+        consumer.assign([place])
+        if self._position is None:
+            self._position = consumer.beginning_offsets([place], timeout_ms=10_000)[
+                place
+            ]
+        if self._mark is None:
+            self._mark = consumer.end_offsets([place], timeout_ms=10_000)[place]
+        consumer.seek(place, self._position)
+        while not self._stopping.is_set():
+            self._tell_if_caught_up(consumer.position(place))
+            try:
+                found = consumer.poll(timeout_ms=POLL_MS).get(place, ())
+            except OffsetOutOfRangeError:
+                # Only the newest of each key counts here: start over at what there is.
+                self._position = None
+                raise
+            if found:
+                self._put([as_record(one) for one in found])
+                self._position = consumer.position(place)
+
+    def _tell_if_caught_up(self, position: int) -> None:
+        if not self._caught_up and self._mark is not None and position >= self._mark:
+            self._caught_up = True
+            self._put(CAUGHT_UP)
+
+    def _put(self, batch: Sequence[Record] | CaughtUp) -> None:
+        while not self._room.acquire(timeout=POLL_MS / 1000):
+            if self._stopping.is_set():
+                return
+        try:
+            self._loop.call_soon_threadsafe(self._batches.put_nowait, batch)
+        except RuntimeError:
+            self._stopping.set()  # the loop has ended

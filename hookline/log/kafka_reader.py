@@ -1,0 +1,422 @@
+"""Stop 5 on Kafka, the reading side: one member of a consumer group.
+
+One thread owns the client and runs no flow code: it polls, puts records into bounded
+buffers, pauses partitions whose buffer is full, and commits. Whatever goes wrong in the
+client ends in a new client; assignments of the old one have ended then. A record that
+the broker has lost is an alarm, never a jump.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.net.selector import KernelEvent
+
+from hookline.errors import Unavailable
+from hookline.log import Commit, Record, Topic
+from hookline.log.kafka_cluster import Cluster
+from hookline.log.kafka_ranges import as_record, close_consumer, reading_options
+from hookline.telemetry import get_logger
+
+POLL_MS: Final = 100
+MOST_POLLED: Final = 4_000
+# A buffer above the one is paused, one below the other is resumed.
+FULL_RECORDS: Final = 4_000
+FULL_BYTES: Final = 4 * 1024 * 1024
+HEARTBEAT_MS: Final = 500
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 5.0
+# Of the session's time, after which we do not trust that the group still counts on us.
+SESSION_PART: Final = 0.9
+CALL_MS: Final = 5_000
+# What the client raises when it, or what it talks to, is not well.
+BROKEN: Final = (KafkaError, Unavailable, RuntimeError, OSError, ValueError)
+logger = get_logger(__name__)
+
+
+class KafkaAssignment:
+    """One partition while this member owns it; made and ended by the reader's thread."""
+
+    def __init__(
+        self, reader: "GroupReader", partition: int, committed: Commit | None
+    ) -> None:
+        self.partition = partition
+        self.committed = committed
+        self.released = threading.Event()
+        self._reader = reader
+        self._batches: deque[list[Record]] = deque()
+        self._news = asyncio.Event()
+        self._over = asyncio.Event()
+        self._ended = False
+        self._lost = False
+        # Written by the reader's thread and by the loop, each its own sum.
+        self._put_records = self._put_bytes = 0
+        self._taken_records = self._taken_bytes = 0
+
+    async def records(self) -> AsyncIterator[Sequence[Record]]:
+        """Batches from the commit on; ends when ownership ends."""
+        while True:
+            while self._batches and not self._ended:
+                batch = self._batches.popleft()
+                self._taken_records += len(batch)
+                self._taken_bytes += _size(batch)
+                yield batch
+            if self._ended:
+                return
+            await self._news.wait()
+            self._news.clear()
+
+    def owned(self) -> bool:
+        """Whether the partition is ours beyond doubt; false while the group is silent."""
+        return not self._lost and self._reader.in_touch()
+
+    async def wait_ended(self) -> None:
+        """Return when the partition is to be given away, or is lost."""
+        await self._over.wait()
+
+    async def commit(self, commit: Commit) -> None:
+        """Keep how far the group has come. Raises Unavailable: perhaps kept."""
+        if self._lost:
+            raise Unavailable("The partition belongs to another member now.")
+        await self._reader.commit(self.partition, commit)
+
+    def release(self) -> None:
+        """Nothing of it is running any more."""
+        self.released.set()
+
+    def put(self, records: list[Record]) -> None:
+        """Add what was read; called by the reader's thread."""
+        self._put_records += len(records)
+        self._put_bytes += _size(records)
+        self._batches.append(records)
+
+    def wake(self) -> None:
+        """Something has come, or ownership has ended; called on the loop."""
+        self._news.set()
+        if self._ended:
+            self._over.set()
+
+    def is_full(self) -> bool:
+        """Whether more waits than is kept in memory."""
+        return (
+            self._put_records - self._taken_records > FULL_RECORDS
+            or self._put_bytes - self._taken_bytes > FULL_BYTES
+        )
+
+    def end(self, *, lost: bool) -> None:
+        """Give no more records; `lost`: others may have it by now."""
+        self._ended = True
+        self._lost = self._lost or lost
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is not ours any more."""
+        return self._lost
+
+
+def _size(records: Sequence[Record]) -> int:
+    return sum(len(record.value or b"") for record in records)
+
+
+class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyped
+    """A member of a group: its thread, its client, its assignments."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topic: Topic,
+        group: str,
+        *,
+        session_timeout_s: float,
+        drain_s: float,
+        largest_record_bytes: int,
+    ) -> None:
+        self._cluster = cluster
+        self._name = cluster.name_of(topic.name)
+        self._session_s = session_timeout_s
+        self._drain_s = drain_s
+        self._options = {
+            **reading_options(largest_record_bytes),
+            "group_id": cluster.prefix + group,
+            "partition_assignment_strategy": [RangePartitionAssignor],
+            "session_timeout_ms": int(session_timeout_s * 1000),
+            "heartbeat_interval_ms": min(HEARTBEAT_MS, int(session_timeout_s * 250)),
+            # A member that drains longer than it may is not waited for by the others.
+            "max_poll_interval_ms": int((session_timeout_s + drain_s) * 1000),
+            "max_poll_records": MOST_POLLED,
+        }
+        self._loop = asyncio.get_running_loop()
+        self._fresh: asyncio.Queue[KafkaAssignment | None] = asyncio.Queue()
+        self._assignments: dict[int, KafkaAssignment] = {}
+        self._commits: dict[int, tuple[Commit, list[asyncio.Future[None]]]] = {}
+        self._commits_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._polled_at = self._heard_at = time.monotonic()
+        self._incoming: set[TopicPartition] = set()
+        self._held: set[int] = set()
+        self._consumer: KafkaConsumer | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"log-group-{group}", daemon=True
+        )
+
+    # On the loop.
+
+    async def assignments(self) -> AsyncIterator[KafkaAssignment]:
+        """Partitions as they become ours; ends when it is closed."""
+        self._thread.start()
+        while (assignment := await self._fresh.get()) is not None:
+            yield assignment
+
+    def in_touch(self) -> bool:
+        """Whether our thread turns, and the group has answered it, within the session.
+
+        A process that was frozen wakes up out of touch, whatever has happened meanwhile.
+        """
+        since = time.monotonic() - SESSION_PART * self._session_s
+        return self._polled_at > since and self._heard_at > since
+
+    async def commit(self, partition: int, commit: Commit) -> None:
+        """Have the thread commit; the newest of a partition counts for all before."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        with self._commits_lock:
+            _, waiting = self._commits.get(partition, (commit, []))
+            waiting.append(future)
+            self._commits[partition] = commit, waiting
+        await future
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its thread is alive and in touch with the group."""
+        return self._thread.is_alive() and self.in_touch()
+
+    async def close(self) -> None:
+        """Leave the group; what is running is drained before, within the limit."""
+        self._stopping.set()
+        while not self._fresh.empty():
+            if (untaken := self._fresh.get_nowait()) is not None:
+                untaken.release()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, self._drain_s + self._session_s)
+        self._fresh.put_nowait(None)
+
+    # In the thread.
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            try:
+                self._consumer = self._cluster.connect(KafkaConsumer, **self._options)
+                self._consumer.subscribe([self._name], listener=self)
+                self._load_partitions(self._consumer)
+                self._serve(self._consumer)
+                pause_s = FIRST_PAUSE_S
+            except BROKEN as error:
+                logger.warning(
+                    "log.reader_renewed", error=f"{type(error).__name__}: {error}"
+                )
+                self._stopping.wait(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            finally:
+                self._give_up()
+
+    def _load_partitions(self, consumer: KafkaConsumer) -> None:
+        """Know the topic before joining: a leader that does not gives out nothing."""
+        while not consumer.partitions_for_topic(self._name):
+            if self._stopping.wait(POLL_MS / 1000):
+                return
+
+    def _give_up(self) -> None:
+        """End the client; what it owned is drained while it leaves, or is lost."""
+        consumer = self._consumer
+        if consumer is not None:
+            close_consumer(consumer)
+        self._consumer = None
+        self._end(list(self._assignments.values()), lost=True)
+        self._assignments.clear()
+        self._incoming.clear()
+        self._held.clear()
+        self._fail_commits()
+
+    def _serve(self, consumer: KafkaConsumer) -> None:
+        while not self._stopping.is_set():
+            try:
+                found = consumer.poll(timeout_ms=POLL_MS)
+            except NoOffsetForPartitionError:
+                found = {}  # a new group: `_begin` writes where it starts
+            except OffsetOutOfRangeError as error:
+                self._alarm(consumer, error)
+                found = {}
+            self._begin(consumer)
+            self._take(found)
+            self._balance(consumer)
+            self._send_commits(consumer)
+            self._heard_at = _heard_at(consumer)
+            self._polled_at = time.monotonic()
+
+    def _alarm(self, consumer: KafkaConsumer, error: OffsetOutOfRangeError) -> None:
+        """Hold a partition whose next record is gone; never jump over what is missing."""
+        [offsets] = error.args
+        consumer.pause(*offsets)
+        for place in offsets:
+            self._held.add(place.partition)
+        logger.critical(
+            "log.records_missing",
+            offsets={str(place.partition): offset for place, offset in offsets.items()},
+            advice="records were deleted before they were executed; look into the "
+            "topic's retention, then set the group's offset with Kafka's tools",
+        )
+
+    def _begin(self, consumer: KafkaConsumer) -> None:
+        """Make assignments of the partitions that have become ours."""
+        new, self._incoming = self._incoming, set()
+        if not new:
+            return
+        for place in sorted(new):
+            committed = consumer.committed(place, metadata=True, timeout_ms=CALL_MS)
+            commit = None
+            if committed is None:
+                self._write_start(consumer, place)
+            else:
+                commit = Commit(committed.offset, committed.metadata)
+            assignment = KafkaAssignment(self, place.partition, commit)
+            self._assignments[place.partition] = assignment
+            self._call(self._fresh.put_nowait, assignment)
+        logger.info(
+            "partition.assigned", partitions=sorted(place.partition for place in new)
+        )
+
+    def _write_start(self, consumer: KafkaConsumer, place: TopicPartition) -> None:
+        """A new group starts at the partition's start, and that is written down.
+
+        From then on a missing offset is an alarm.
+        """
+        found = consumer.beginning_offsets([place], timeout_ms=CALL_MS)
+        start = found[place]
+        consumer.commit({place: OffsetAndMetadata(start, "", -1)}, timeout_ms=CALL_MS)
+        consumer.seek(place, start)
+
+    def _take(self, found: dict[TopicPartition, list[Any]]) -> None:
+        woken = []
+        for place, records in found.items():
+            assignment = self._assignments.get(place.partition)
+            if assignment is not None:
+                assignment.put([as_record(record) for record in records])
+                woken.append(assignment)
+        if woken:
+            self._call(_wake, woken)
+
+    def _balance(self, consumer: KafkaConsumer) -> None:
+        """Pause what is full, resume what has room."""
+        paused = {place.partition for place in consumer.paused()}
+        for partition, assignment in self._assignments.items():
+            place = TopicPartition(self._name, partition)
+            if assignment.is_full() and partition not in paused:
+                consumer.pause(place)
+            elif partition in paused - self._held and not assignment.is_full():
+                consumer.resume(place)
+
+    def _send_commits(self, consumer: KafkaConsumer) -> None:
+        with self._commits_lock:
+            commits, self._commits = self._commits, {}
+        if not commits:
+            return
+        offsets = {
+            TopicPartition(self._name, partition): OffsetAndMetadata(
+                commit.offset, commit.metadata, -1
+            )
+            for partition, (commit, _) in commits.items()
+        }
+        futures = [future for _, waiting in commits.values() for future in waiting]
+        sent = consumer.commit_async(offsets)
+        sent.add_callback(lambda _: self._call(_settle, futures, None))
+        sent.add_errback(lambda error: self._call(_settle, futures, error))
+
+    def _fail_commits(self) -> None:
+        with self._commits_lock:
+            commits, self._commits = self._commits, {}
+        futures = [future for _, waiting in commits.values() for future in waiting]
+        if futures:
+            self._call(_settle, futures, KafkaError("the member has left the group"))
+
+    # On the client's own thread, while the group rebalances.
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Have what runs ended and committed, within the limit, before others begin."""
+        ending = self._taken_from_us(revoked)
+        self._end(ending, lost=False)
+        deadline = time.monotonic() + self._drain_s
+        consumer = self._consumer
+        while not all(one.released.is_set() for one in ending):
+            if consumer is not None:
+                self._send_commits(consumer)
+            self._polled_at = time.monotonic()
+            if self._polled_at > deadline:
+                logger.warning("partition.drain_cut_short")
+                break
+            await KernelEvent("_sleep", 0.005)
+        self._end(ending, lost=True)
+        if ending:
+            logger.info(
+                "partition.revoked", partitions=sorted(one.partition for one in ending)
+            )
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Note them; the reader's thread begins them after the poll that brought them."""
+        self._incoming |= assigned
+
+    async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
+        """Others have them already."""
+        ending = self._taken_from_us(lost)
+        self._end(ending, lost=True)
+        if ending:
+            logger.warning(
+                "partition.lost", partitions=sorted(one.partition for one in ending)
+            )
+
+    def _taken_from_us(self, places: set[TopicPartition]) -> list[KafkaAssignment]:
+        self._incoming.clear()
+        self._held.clear()
+        found = (self._assignments.pop(place.partition, None) for place in places)
+        return [assignment for assignment in found if assignment is not None]
+
+    def _end(self, assignments: list[KafkaAssignment], *, lost: bool) -> None:
+        for assignment in assignments:
+            assignment.end(lost=lost)
+        self._call(_wake, assignments)
+
+    def _call(self, function: Any, *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self._stopping.set()  # the loop has ended
+
+
+def _wake(assignments: list[KafkaAssignment]) -> None:
+    for assignment in assignments:
+        assignment.wake()
+
+
+def _settle(futures: list["asyncio.Future[None]"], error: BaseException | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            kind = type(error).__name__.removesuffix("Error")
+            future.set_exception(Unavailable(f"The commit was not kept ({kind})."))
+            future.exception()  # who committed may have left
+
+
+def _heard_at(consumer: KafkaConsumer) -> float:
+    """When the group's coordinator has last answered."""
+    # The public metrics tell only when a heartbeat was sent, not that it was answered.
+    heartbeat = consumer._coordinator.heartbeat  # noqa: SLF001
+    return float(max(heartbeat.last_receive, heartbeat.last_reset))
