@@ -1,7 +1,11 @@
-"""Bearer tokens for internal callers: every gRPC method but health and reflection."""
+"""Bearer tokens for internal callers: every gRPC method but health and reflection.
+
+A service may have callers of its own: the edge's tokens open RouterService and nothing
+else, and no other token opens it.
+"""
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -15,8 +19,16 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 class BearerTokens(grpc.aio.ServerInterceptor):
     """Refuses calls without a valid token: UNAUTHENTICATED; only digests are kept."""
 
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self._digests = [_digest(token) for token in tokens]
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        tokens_by_service: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Tokens of all services but those named, by full name, with their own."""
+        self._digests = _digests(tokens)
+        self._digests_by_service = {
+            service: _digests(own) for service, own in (tokens_by_service or {}).items()
+        }
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
@@ -37,8 +49,14 @@ class BearerTokens(grpc.aio.ServerInterceptor):
             return False
         scheme, _, token = str(sent[0]).partition(" ")
         digest = _digest(token)
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        service = details.method.split("/")[1]
+        digests = self._digests_by_service.get(service, self._digests)
+        matches = [hmac.compare_digest(digest, known) for known in digests]
         return scheme.lower() == "bearer" and any(matches)
+
+
+def _digests(tokens: Sequence[str]) -> list[bytes]:
+    return [_digest(token) for token in tokens]
 
 
 def _digest(token: str) -> bytes:
@@ -57,7 +75,11 @@ def _refusing(handler: Any) -> Any:
     if handler is None:
         return None
     if handler.response_streaming:
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(_refuse_stream(refuse))
         return grpc.unary_stream_rpc_method_handler(_refuse_stream(refuse))
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(refuse)
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 

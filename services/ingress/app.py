@@ -22,7 +22,6 @@ from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
 from services.ingress.replies import answer, problem
 
-ReadBody = Callable[[int], Awaitable[bytes]]
 PREFIX = "/hook/"
 # Ids need to differ, not to be secret; the system's source would cost a call each.
 RANDOM = Random(os.urandom(16))  # noqa: S311
@@ -30,6 +29,25 @@ REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 # What reading a body raises when its framing is broken, or its sender gone.
 BROKEN = (web.RequestPayloadError, HTTPException, HttpProcessingError, ConnectionError)
 NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
+
+
+def _uncounted(_size: int) -> None:
+    """Count nothing."""
+
+
+class ReadBody(Protocol):
+    """Reads a body on its way: all of it, of at most so many bytes.
+
+    Raises TooLarge, TooSlow or Malformed, and what `count` raises, which is told the size
+    of each piece as it comes. What has come stays, so after TooLarge it may be called
+    again with a higher limit.
+    """
+
+    def __call__(
+        self, limit: int, count: Callable[[int], None] = _uncounted, /
+    ) -> Awaitable[bytes]:
+        """Read it to its end."""
+        ...
 
 
 class Router(Protocol):
@@ -72,35 +90,49 @@ class Ingress:
         if content.is_eof() and content.exception() is None:
             request.body = content.read_nowait(-1)
             return answer(await self._router.receive(request))
-        outcome = await self._router.upload(
-            request, http.content_length, lambda limit: self._read(content, limit)
-        )
+        body = Body(content, self._body_timeout_s, self._body_floor)
+        outcome = await self._router.upload(request, http.content_length, body.read)
         response = answer(outcome)
         if not content.is_eof():
             # What was not read is not waited for: the connection ends with the answer.
             response.force_close()
         return response
 
-    async def _read(self, content: StreamReader, limit: int) -> bytes:
-        """The whole body. Raises TooLarge, TooSlow or Malformed."""
-        chunks = bytearray()
-        begun = time.monotonic()
+
+class Body:
+    """A body on its way; keeps the contract of `ReadBody` with `read`."""
+
+    def __init__(
+        self, content: StreamReader, timeout_s: float, floor_bytes_per_s: int
+    ) -> None:
+        self._content = content
+        self._timeout_s = timeout_s
+        self._floor = floor_bytes_per_s
+        self._begun = time.monotonic()
+        self._chunks = bytearray()
+
+    async def read(
+        self, limit: int, count: Callable[[int], None] = _uncounted, /
+    ) -> bytes:
+        """Read it to its end."""
         try:
-            while not content.at_eof():
-                async with asyncio.timeout(self._patience(begun, len(chunks))):
-                    chunks += await content.readany()
-                if len(chunks) > limit:
-                    raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
+            while len(self._chunks) <= limit and not self._content.at_eof():
+                async with asyncio.timeout(self._patience()):
+                    chunk = await self._content.readany()
+                count(len(chunk))
+                self._chunks += chunk
         except TimeoutError as error:
             raise TooSlow("The body did not arrive in time: send it again.") from error
         except BROKEN as error:
             raise Malformed(f"The body broke off: {error}") from error
-        return bytes(chunks)
+        if len(self._chunks) > limit:
+            raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
+        return bytes(self._chunks)
 
-    def _patience(self, begun: float, received: int) -> float:
+    def _patience(self) -> float:
         """Seconds until the body has fallen below the floor of its rate."""
-        allowed = self._body_timeout_s + received / self._body_floor
-        return max(0.0, begun + allowed - time.monotonic())
+        allowed = self._timeout_s + len(self._chunks) / self._floor
+        return max(0.0, self._begun + allowed - time.monotonic())
 
 
 def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:

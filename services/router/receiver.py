@@ -6,7 +6,10 @@ request is accepted when, and only when, its append has returned.
 """
 
 import time
+from asyncio import Future
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple
 
 from hookline import bodies
 from hookline.errors import (
@@ -19,11 +22,11 @@ from hookline.errors import (
     UnknownFlow,
 )
 from hookline.event import EventId, new_event_id
-from hookline.log import Log
+from hookline.log import Log, Position
+from hookline.outcomes import reason_of, rejection
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
-from services.router.outcomes import reason_of, rejection
 from services.router.registry import Registry, ServedFlow
 from services.router.verifiers import Verifier
 
@@ -33,6 +36,15 @@ REASON_NAMES = {
     number: name.removeprefix("REASON_").lower()
     for name, number in event_pb2.Reason.items()
 }
+
+
+class Taken(NamedTuple):
+    """A request that has passed: its append is under way."""
+
+    request: event_pb2.Request
+    event_id: EventId
+    reply: event_pb2.Reply | None
+    position: Future[Position]
 
 
 class Receiver:
@@ -49,16 +61,38 @@ class Receiver:
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
+        verdict = self.take(request)
+        if not isinstance(verdict, Taken):
+            return verdict
+        with suppress(Unavailable):
+            await verdict.position
+        return self.settle(verdict)
+
+    def take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
+        """Judge a request, and append its event where it passes; waits for nothing.
+
+        Whoever gets a `Taken` asks `settle` when its position is done.
+        """
         try:
             if request.method in ("HEAD", "OPTIONS"):
                 return self._describe(request)
             served, verifier = self._admit(request, len(request.body))
             verifier.verify(request)
             bodies.check(request, raw=served.raw)
-            event_id = await self._append(served, request)
         except (Rejected, Unavailable) as error:
-            return self._reject(request, error)
-        accepted = event_pb2.Accepted(event_id=event_id, reply=served.reply)
+            return self.reject(request, error)
+        return self._append(served, request)
+
+    def settle(self, taken: Taken) -> event_pb2.Outcome:
+        """What a request whose append has ended comes to. Raises faults of the log."""
+        request, event_id, reply, position = taken
+        error = position.exception()
+        if isinstance(error, Unavailable):
+            return self.reject(request, error)
+        if error is not None:
+            raise error
+        self._count(request)
+        accepted = event_pb2.Accepted(event_id=event_id, reply=reply)
         return event_pb2.Outcome(request_id=request.request_id, accepted=accepted)
 
     async def upload(
@@ -78,7 +112,7 @@ class Receiver:
                 verifier.verify_head(head)
                 head.body = await read_body(served.max_body)
         except (Rejected, Unavailable) as error:
-            return self._reject(head, error)
+            return self.reject(head, error)
         return await self.receive(head)
 
     async def publish(self, request: event_pb2.Request) -> EventId:
@@ -86,7 +120,10 @@ class Receiver:
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
         bodies.check(request, raw=served.raw)
-        return await self._append(served, request)
+        taken = self._append(served, request)
+        await taken.position
+        self._count(request)
+        return taken.event_id
 
     def _served(self, flow_id: str) -> ServedFlow:
         served = self._registry.get(flow_id)
@@ -115,7 +152,7 @@ class Receiver:
         if size > limit:
             raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
 
-    async def _append(self, served: ServedFlow, request: event_pb2.Request) -> EventId:
+    def _append(self, served: ServedFlow, request: event_pb2.Request) -> Taken:
         event_id = new_event_id()
         event = event_pb2.Event(
             id=event_id,
@@ -124,12 +161,14 @@ class Receiver:
             accepted_at_us=time.time_ns() // 1000,
             request=request,
         )
-        await self._log.append(
+        position = self._log.append(
             self._events, request.flow_id.encode(), event.SerializeToString()
         )
+        return Taken(request, event_id, served.reply, position)
+
+    def _count(self, request: event_pb2.Request) -> None:
         self._metrics.accepted.inc()
         self._metrics.body_bytes.inc(len(request.body))
-        return event_id
 
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
@@ -143,7 +182,8 @@ class Receiver:
             request_id=request.request_id, accepted=event_pb2.Accepted(reply=reply)
         )
 
-    def _reject(self, request: event_pb2.Request, error: Error) -> event_pb2.Outcome:
+    def reject(self, request: event_pb2.Request, error: Error) -> event_pb2.Outcome:
+        """Refuse a request; counted, and told in a line."""
         reason = REASON_NAMES[reason_of(error)]
         self._metrics.rejected(reason)
         cause = error.cause if isinstance(error, Unauthenticated) else str(error)

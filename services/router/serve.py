@@ -20,6 +20,7 @@ from services.router.registry import Registry
 
 MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
 STOP_GRACE_S = 5.0
+EDGE_SERVICE = "hookline.v1.RouterService"
 Add = Callable[[grpc.aio.Server], str]
 
 
@@ -30,6 +31,7 @@ class Door:
     address: str
     tokens: Sequence[str]
     reflection: bool = False
+    edge_tokens: Sequence[str] = ()
 
 
 def router_services(
@@ -56,10 +58,15 @@ def router_services(
 async def serve_grpc(door: Door, services: Sequence[Add]) -> AsyncIterator[int]:
     """Serve until the block ends; gives the port. Raises BadConfiguration."""
     server = grpc.aio.server(
-        interceptors=[BearerTokens(door.tokens)],
+        interceptors=[BearerTokens(door.tokens, {EDGE_SERVICE: door.edge_tokens})],
         options=[
             ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
             ("grpc.so_reuseport", 0),
+            # Edges ask often whether the router is there; that is no abuse.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+            # An edge that has gone without a word is noticed.
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
         ],
     )
     names = [add(server) for add in services]

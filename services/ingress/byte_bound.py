@@ -1,0 +1,42 @@
+"""How many bytes of requests the edge holds whose outcome is not there yet."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hookline.errors import Unavailable
+
+FULL = "Too many requests are on their way: send this one again later."
+Count = Callable[[int], None]
+
+
+class ByteBound:
+    """The bound of one ingress process."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more. Raises Unavailable where there is no room."""
+        if self.taken + size > self._most:
+            raise Unavailable(FULL)
+        self.taken += size
+
+    def give(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self.taken -= size
+
+    @contextmanager
+    def counting(self) -> Iterator[Count]:
+        """Gives what counts bytes as they come; all are given back at the end."""
+        counted = 0
+
+        def count(size: int) -> None:
+            nonlocal counted
+            self.take(size)
+            counted += size
+
+        try:
+            yield count
+        finally:
+            self.give(counted)

@@ -1,0 +1,134 @@
+"""Stop 2: requests that arrive together travel together to a router.
+
+Every address that the router's name resolves to gets one stream; requests take turns
+among those that answer. Never a 2xx on doubt: where no router answers within the deadline,
+where the stream breaks or too many bytes are on their way, the outcome is Unavailable.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from hookline.errors import Rejected, TooLarge, Unavailable
+from hookline.outcomes import rejection
+from hookline.v1 import event_pb2, router_pb2
+from services.ingress.addresses import Resolve, resolver
+from services.ingress.app import ReadBody
+from services.ingress.byte_bound import ByteBound, Count
+from services.ingress.router_stream import Waiting
+from services.ingress.spread import NOWHERE, Spread
+from services.ingress.upload import upload
+
+IN_LINE_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Routers:
+    """Where the routers are, and what may be on its way to them.
+
+    `target` is HOST:PORT; all addresses that the name resolves to are used.
+    """
+
+    target: str
+    token: str
+    deadline_s: float = 5.0
+    most_bytes_in_flight: int = 64 * 1024 * 1024
+
+
+@asynccontextmanager
+async def connecting(
+    routers: Routers, resolve: Resolve | None = None
+) -> AsyncIterator["RouterClient"]:
+    """Keep streams to the routers while the block runs; connections come as they can.
+
+    `resolve` gives the addresses (IP:PORT) in place of the system's resolver.
+    """
+    spread = Spread(
+        resolve or resolver(routers.target), routers.token, routers.deadline_s
+    )
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(spread.follow_addresses())
+        sweeping = tasks.create_task(spread.sweep())
+        try:
+            yield RouterClient(routers, spread)
+        finally:
+            following.cancel()
+            sweeping.cancel()
+
+
+class RouterClient:
+    """Made by `connecting`; keeps the `Router` protocol of the app."""
+
+    def __init__(self, routers: Routers, spread: Spread) -> None:
+        self._deadline_s = routers.deadline_s
+        self._spread = spread
+        self._bytes = ByteBound(routers.most_bytes_in_flight)
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one router takes requests."""
+        return self._spread.ready
+
+    async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
+        """Have a request judged whose body is here. Never raises."""
+        size = request.ByteSize()
+        try:
+            self._bytes.take(size)
+        except Unavailable as error:
+            return rejection(request.request_id, error)
+        try:
+            return await self._pass(request, size)
+        finally:
+            self._bytes.give(size)
+
+    async def upload(
+        self,
+        head: event_pb2.Request,
+        declared_size: int | None,
+        read_body: ReadBody,
+    ) -> event_pb2.Outcome:
+        """Have a request judged whose body is on its way. Never raises.
+
+        A small body goes in line with its head; of a large one the head goes first.
+        """
+        try:
+            with self._bytes.counting() as count:
+                if declared_size is None or declared_size <= IN_LINE_BYTES:
+                    try:
+                        head.body = await read_body(IN_LINE_BYTES, count)
+                    except TooLarge:
+                        pass  # for this way; what has come stays with the reader
+                    else:
+                        return await self._pass(head, head.ByteSize())
+                return await self._upload(head, declared_size, read_body, count)
+        except (Rejected, Unavailable) as error:
+            return rejection(head.request_id, error)
+
+    async def _upload(
+        self,
+        head: event_pb2.Request,
+        declared_size: int | None,
+        read_body: ReadBody,
+        count: Count,
+    ) -> event_pb2.Outcome:
+        stream = self._spread.next()
+        if stream is None:
+            raise Unavailable(NOWHERE)
+        first = router_pb2.UploadHead(request=head, declared_size=declared_size)
+        return await upload(
+            stream,
+            first,
+            read_body,
+            count=count,
+            deadline_s=self._deadline_s,
+        )
+
+    def _pass(
+        self, request: event_pb2.Request, size: int
+    ) -> asyncio.Future[event_pb2.Outcome]:
+        waiting = Waiting(request, size, self._loop.time(), self._loop.create_future())
+        self._spread.put(waiting)
+        return waiting.outcome

@@ -1,0 +1,151 @@
+"""Stop 2, the router's half: RouterService, the edge's stream and its large bodies.
+
+A request is judged and its append begun as soon as its frame is read; its outcome leaves
+when its own append has ended. So a partition without a leader holds nobody else's answer.
+When an edge has gone its events stay, and only their outcomes are dropped.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import grpc
+
+from hookline.errors import Error, Malformed, TooLarge, Unavailable
+from hookline.outcomes import rejection
+from hookline.telemetry import get_logger
+from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
+from services.router.answers import Answers, Context
+from services.router.byte_bound import ByteBound, Share
+from services.router.receiver import Receiver, Taken
+
+MOST_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+FULL = "Too many bytes wait for the log: send the request again later."
+FAULT = "Something went wrong here: send the request again later."
+BROKE_OFF = "The body broke off: send the request again."
+logger = get_logger(__name__)
+
+
+def add_router(
+    receiver: Receiver,
+    server: grpc.aio.Server,
+    *,
+    most_bytes_in_flight: int = MOST_BYTES_IN_FLIGHT,
+) -> str:
+    """Add RouterService to a server; returns its full name."""
+    servicer = RouterServicer(receiver, ByteBound(most_bytes_in_flight))
+    router_pb2_grpc.add_RouterServiceServicer_to_server(servicer, server)
+    return router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name
+
+
+class RouterServicer(router_pb2_grpc.RouterServiceServicer):
+    """Translates between the edge's frames and the receiver."""
+
+    def __init__(self, receiver: Receiver, bound: ByteBound) -> None:
+        self._receiver = receiver
+        self._bound = bound
+
+    async def Receive(  # type: ignore[override] # grpc.aio takes coroutines too  # noqa: N802 - the method's name in the proto
+        self, _requests: Any, context: Context
+    ) -> None:
+        """Answer one edge until it has sent its last frame and everything is answered."""
+        answers = Answers()
+        # The edge takes this as the sign that the router is there.
+        await context.send_initial_metadata(())
+        with self._bound.sharing() as share:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(answers.write(context))
+                    stream = _Stream(self._receiver, share, answers)
+                    while (frame := await context.read()) is not grpc.aio.EOF:
+                        stream.take(frame)
+                    answers.end()
+            finally:
+                answers.close()
+
+    async def Upload(  # type: ignore[override] # grpc.aio takes coroutines too  # noqa: N802 - the method's name in the proto
+        self, _requests: Any, context: Context
+    ) -> None:
+        """Judge a head; where it may pass, take its body and judge the whole."""
+        first = await context.read()
+        if first is grpc.aio.EOF or not first.HasField("head"):
+            text = "Send the head of the request first."
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+        head = first.head
+        size = head.declared_size if head.HasField("declared_size") else None
+        with self._bound.sharing() as share:
+            read_body = partial(_read_body, context, share)
+            outcome = await self._receiver.upload(head.request, size, read_body)
+            await context.write(router_pb2.UploadResponse(outcome=outcome))
+
+
+class _Stream:
+    """The requests of one stream, from their frame to their outcome."""
+
+    def __init__(self, receiver: Receiver, share: Share, answers: Answers) -> None:
+        self._receiver = receiver
+        self._share = share
+        self._answers = answers
+
+    def take(self, frame: router_pb2.ReceiveRequest) -> None:
+        """Judge a frame's requests and begin their appends, in their order."""
+        self._answers.expect(len(frame.requests))
+        for numbered in frame.requests:
+            self._take(numbered.number, numbered.request)
+
+    def _take(self, number: int, request: event_pb2.Request) -> None:
+        size = request.ByteSize()
+        if not self._share.take(size):
+            # At once: not to read on would hold everyone's requests back as well.
+            full = self._receiver.reject(request, Unavailable(FULL))
+            self._answers.put(number, full)
+            return
+        try:
+            verdict = self._receiver.take(request)
+        except Exception as error:  # noqa: BLE001 - the others of this stream go on
+            verdict = _fault(request, error)
+        if isinstance(verdict, Taken):
+            settle = partial(self._settle, number, size, verdict)
+            verdict.position.add_done_callback(settle)
+        else:
+            self._answer(number, size, verdict)
+
+    def _settle(self, number: int, size: int, taken: Taken, _position: Any) -> None:
+        try:
+            outcome = self._receiver.settle(taken)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
+            outcome = _fault(taken.request, error)
+        self._answer(number, size, outcome)
+
+    def _answer(self, number: int, size: int, outcome: event_pb2.Outcome) -> None:
+        self._share.give(size)
+        self._answers.put(number, outcome)
+
+
+def _fault(request: event_pb2.Request, error: BaseException) -> event_pb2.Outcome:
+    """The outcome where this process is at fault; the fault is told in a line."""
+    logger.error("request.failed", request_id=request.request_id, exc_info=error)
+    return rejection(request.request_id, Unavailable(FAULT))
+
+
+async def _read_body(context: Context, share: Share, limit: int) -> bytes:
+    """Take a body of at most so many bytes. Raises Rejected or Unavailable.
+
+    What is too much is read to its end and dropped: the edge listens when it has sent.
+    """
+    await context.write(router_pb2.UploadResponse(go_on=limit))
+    body = bytearray()
+    refusal: Error | None = None
+    while (part := await context.read()) is not grpc.aio.EOF:
+        if part.HasField("end"):
+            if refusal is not None:
+                raise refusal
+            return bytes(body)
+        if len(body) + len(part.chunk) > limit:
+            text = f"This flow takes bodies of at most {limit} bytes."
+            refusal = refusal or TooLarge(text)
+        elif refusal is None and not share.take(len(part.chunk)):
+            refusal = Unavailable(FULL)
+        if refusal is None:
+            body += part.chunk
+    raise Malformed(BROKE_OFF)
