@@ -70,7 +70,12 @@ class RouterClient:
     @property
     def ready(self) -> bool:
         """Whether at least one router takes requests."""
-        return self._spread.ready
+        return self.routers > 0
+
+    @property
+    def routers(self) -> int:
+        """How many routers take requests."""
+        return self._spread.routers
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Have a request judged whose body is here. Never raises."""

@@ -42,9 +42,9 @@ class Spread:
         self._resolve_again = asyncio.Event()
 
     @property
-    def ready(self) -> bool:
-        """Whether at least one router takes requests."""
-        return bool(self._turns)
+    def routers(self) -> int:
+        """How many routers take requests."""
+        return len(self._turns)
 
     def put(self, waiting: Waiting) -> None:
         """Give a request to the router whose turn it is; refuse it where there is none."""

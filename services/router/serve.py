@@ -32,6 +32,7 @@ class Door:
     tokens: Sequence[str]
     reflection: bool = False
     edge_tokens: Sequence[str] = ()
+    stop_grace_s: float = STOP_GRACE_S
 
 
 def router_services(
@@ -78,7 +79,7 @@ async def serve_grpc(door: Door, services: Sequence[Add]) -> AsyncIterator[int]:
     try:
         yield port
     finally:
-        await server.stop(STOP_GRACE_S)
+        await server.stop(door.stop_grace_s)
 
 
 async def _add_health(server: grpc.aio.Server, names: Sequence[str]) -> None:
