@@ -1,7 +1,7 @@
 """Routers in the test's own loop: real gRPC, the embedded log, appends held at will."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,12 @@ TOPICS = Topics.with_partitions(4)
 EDGE_TOKEN = "edge"
 INSIDE_TOKEN = "inside"
 PATIENCE_S = 20.0
+FLOW = """
+id: {id}
+trigger: {{webhook: {{max_body: 400kB, auth: {{type: none}}}}}}
+steps: [{{id: keep, use: transform, with: {{body: =body}}}}]
+"""
+FLOWS = tuple(FLOW.format(id=flow_id) for flow_id in ("open", "stuck"))
 
 
 class HeldLog:
@@ -156,3 +162,35 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
+
+
+def request(flow_id: str = "open", body: bytes = b"1") -> event_pb2.Request:
+    """A request as the edge makes it."""
+    return event_pb2.Request(
+        request_id="0" * 32,
+        flow_id=flow_id,
+        method="POST",
+        headers=[event_pb2.Header(name=b"Content-Type", value=b"application/json")],
+        body=body,
+    )
+
+
+async def send(client: RouterClient, count: int = 1) -> Sequence[event_pb2.Outcome]:
+    """Send so many requests at once, when a router is there."""
+    await until(lambda: client.ready)
+    return await asyncio.gather(*(client.receive(request()) for _ in range(count)))
+
+
+def assert_unavailable(outcome: event_pb2.Outcome) -> None:
+    assert outcome.rejected.reason == event_pb2.REASON_UNAVAILABLE, outcome
+    assert [(h.name, h.value) for h in outcome.rejected.headers] == [
+        (b"Retry-After", b"1")
+    ]
+
+
+def assert_accepted(outcomes: Sequence[event_pb2.Outcome]) -> None:
+    assert [one for one in outcomes if not one.accepted.event_id] == []
+
+
+def body_of(size: int) -> bytes:
+    return b'"' + b"x" * (size - 2) + b'"'

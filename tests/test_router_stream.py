@@ -1,7 +1,7 @@
 """Stop 2: the edge's stream to its routers, and what becomes of requests when it breaks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from hookline.errors import Malformed
+from hookline.bearer import BearerTokens
+from hookline.errors import BadConfiguration
 from hookline.v1 import (
     event_pb2,
     publish_pb2,
@@ -17,27 +18,27 @@ from hookline.v1 import (
     router_pb2,
     router_pb2_grpc,
 )
-from services.ingress.byte_bound import Count
+from services.ingress.addresses import resolver
 from services.ingress.router_client import RouterClient
-from tests.caller import call, call_raw, request_bytes
+from tests.caller import call
 from tests.instance import JSON
 from tests.routers import (
     EDGE_TOKEN,
+    FLOWS,
     INSIDE_TOKEN,
     Router,
+    assert_accepted,
+    assert_unavailable,
+    body_of,
     edge,
     public,
+    request,
     routing,
+    send,
     until,
 )
 
 Context = grpc.aio.ServicerContext[Any, Any]
-FLOW = """
-id: {id}
-trigger: {{webhook: {{max_body: 400kB, auth: {{type: none}}}}}}
-steps: [{{id: keep, use: transform, with: {{body: =body}}}}]
-"""
-FLOWS = tuple(FLOW.format(id=flow_id) for flow_id in ("open", "stuck"))
 
 
 @pytest.fixture
@@ -50,34 +51,6 @@ async def router(tmp_path: Path) -> AsyncIterator[Router]:
 async def other(tmp_path: Path) -> AsyncIterator[Router]:
     async with routing(tmp_path / "other", *FLOWS) as router:
         yield router
-
-
-def request(flow_id: str = "open", body: bytes = b"1") -> event_pb2.Request:
-    """A request as the edge makes it."""
-    return event_pb2.Request(
-        request_id="0" * 32,
-        flow_id=flow_id,
-        method="POST",
-        headers=[event_pb2.Header(name=b"Content-Type", value=b"application/json")],
-        body=body,
-    )
-
-
-async def send(client: RouterClient, count: int = 1) -> Sequence[event_pb2.Outcome]:
-    """Send so many requests at once, when a router is there."""
-    await until(lambda: client.ready)
-    return await asyncio.gather(*(client.receive(request()) for _ in range(count)))
-
-
-def assert_unavailable(outcome: event_pb2.Outcome) -> None:
-    assert outcome.rejected.reason == event_pb2.REASON_UNAVAILABLE, outcome
-    assert [(h.name, h.value) for h in outcome.rejected.headers] == [
-        (b"Retry-After", b"1")
-    ]
-
-
-def assert_accepted(outcomes: Sequence[event_pb2.Outcome]) -> None:
-    assert [one for one in outcomes if not one.accepted.event_id] == []
 
 
 async def test_a_webhook_goes_the_whole_line(router: Router) -> None:
@@ -318,149 +291,49 @@ async def test_the_edges_token_opens_nothing_else(router: Router) -> None:
     assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_the_edge_refuses_at_once_what_is_too_much(router: Router) -> None:
-    """Bytes in flight are bounded; when they are answered there is room again."""
-    bound = 3 * request().ByteSize()
-    async with (
-        router.serving() as address,
-        edge(address, most_bytes_in_flight=bound) as client,
-    ):
-        await until(lambda: client.ready)
-        router.log.hold("open")
-        async with asyncio.TaskGroup() as tasks:
-            sent = [tasks.create_task(client.receive(request())) for _ in range(3)]
-            await until(lambda: len(router.log.appended) == 3)
-            [too_much] = await send(client)
-            router.log.release()
-        again = await send(client, 3)
+async def test_a_name_stands_for_all_its_addresses() -> None:
+    """The system's resolver is asked; the port is kept."""
+    addresses = await resolver("localhost:50052")()
 
-    assert_unavailable(too_much)
-    assert_accepted([one.result() for one in sent])
-    assert_accepted(again)
+    assert "127.0.0.1:50052" in addresses or "[::1]:50052" in addresses
 
 
-async def test_an_edge_that_floods_a_router_leaves_room_for_others(
-    router: Router,
-) -> None:
-    """The router's bound refuses the one that holds most of it."""
-    bound = 8 * request("stuck").ByteSize()
-    async with (
-        router.serving(most_bytes_in_flight=bound) as address,
-        edge(address) as flooding,
-        edge(address) as modest,
-    ):
-        await until(lambda: flooding.ready and modest.ready)
-        router.log.hold("stuck")
-        async with asyncio.TaskGroup() as tasks:
-            sent = [
-                tasks.create_task(flooding.receive(request("stuck"))) for _ in range(9)
-            ]
-            await until(lambda: sum(task.done() for task in sent) == 5)
-            others = [(await send(modest))[0] for _ in range(10)]
-            router.log.release()
-
-    assert len(router.log.appended) == 4 + 10
-    assert_accepted(others)
-    refused = [task.result() for task in sent if task.result().HasField("rejected")]
-    assert len(refused) == 5
-    assert_unavailable(refused[0])
+@pytest.mark.parametrize("target", ["router", ":50052", "router:"])
+def test_a_target_is_a_host_and_a_port(target: str) -> None:
+    """Anything else is said at the start."""
+    with pytest.raises(BadConfiguration, match="HOST:PORT"):
+        resolver(target)
 
 
-def body_of(size: int) -> bytes:
-    return b'"' + b"x" * (size - 2) + b'"'
+async def test_every_kind_of_call_needs_a_token() -> None:
+    """Whether requests or responses are streamed: UNAUTHENTICATED, not a fault."""
+    server = grpc.aio.server(interceptors=[BearerTokens(["t"], {"of.Edge": ["e"]})])
+    handlers: dict[str, Any] = {
+        "A": grpc.unary_unary_rpc_method_handler(_never),
+        "B": grpc.unary_stream_rpc_method_handler(_never),
+        "C": grpc.stream_unary_rpc_method_handler(_never),
+        "D": grpc.stream_stream_rpc_method_handler(_never),
+    }
+    server.add_registered_method_handlers("of.Edge", handlers)
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("of.Edge", handlers)]
+    )
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    metadata = (("authorization", "Bearer t"),)
+    channel: Any
+    async with grpc.aio.insecure_channel(address) as channel:
+        calls: list[Any] = [
+            channel.unary_unary("/of.Edge/A")(b"", metadata=metadata),
+            channel.unary_stream("/of.Edge/B")(b"", metadata=metadata),
+            channel.stream_unary("/of.Edge/C")(iter(()), metadata=metadata),
+            channel.stream_stream("/of.Edge/D")(iter(()), metadata=metadata),
+        ]
+        codes = [await one.code() for one in calls]
+    await server.stop(None)
+
+    assert set(codes) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
-@pytest.mark.parametrize("size", [300_000, 400_000, 400_001])
-@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
-async def test_a_large_body_goes_after_its_head(
-    router: Router, size: int, declared: bool
-) -> None:
-    """The flow's limit holds, whether or not the size is declared."""
-    body = body_of(size)
-    sent = request_bytes("POST", "/hook/open", [JSON], body)
-    if not declared:
-        head = [JSON, ("Transfer-Encoding", "chunked")]
-        sent = request_bytes("POST", "/hook/open", head, None)
-        sent += b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
-    async with (
-        router.serving() as address,
-        edge(address) as client,
-        public(client) as http,
-    ):
-        answer = await call_raw(http, sent)
-
-    if size > 400_000:
-        assert answer.status == 413
-        assert not router.log.appended
-    else:
-        assert answer.status == 200, answer
-        assert router.log.appended[0].request.body == body
-
-
-async def test_a_small_body_without_a_declared_size_goes_in_line(
-    router: Router,
-) -> None:
-    """The edge reads it to its end first."""
-    head = [JSON, ("Transfer-Encoding", "chunked")]
-    sent = request_bytes("POST", "/hook/open", head, None)
-    async with (
-        router.serving() as address,
-        edge(address) as client,
-        public(client) as http,
-    ):
-        answer = await call_raw(http, sent + b"1\r\n7\r\n0\r\n\r\n")
-
-    assert answer.status == 200
-    assert router.log.appended[0].request.body == b"7"
-
-
-async def test_a_declared_size_over_the_limit_is_refused_from_the_head(
-    router: Router,
-) -> None:
-    """Not a byte of the body is read."""
-
-    async def read_body(_limit: int, _count: Count = print, /) -> bytes:
-        pytest.fail("the body was read")
-
-    async with router.serving() as address, edge(address) as client:
-        await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), 400_001, read_body)
-
-    assert outcome.rejected.reason == event_pb2.REASON_TOO_LARGE
-
-
-@pytest.mark.parametrize("declared", [9, 300_000])
-async def test_a_body_that_breaks_off_leaves_nothing(
-    router: Router, declared: int
-) -> None:
-    """In line or after its head; the verdict is the reader's."""
-
-    async def read_body(_limit: int, _count: Count = print, /) -> bytes:
-        raise Malformed("The body broke off.")
-
-    async with router.serving() as address, edge(address) as client:
-        await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), declared, read_body)
-        assert_accepted(await send(client))
-
-    assert outcome.rejected.reason == event_pb2.REASON_MALFORMED
-    assert len(router.log.appended) == 1
-
-
-async def test_bytes_of_a_body_count_as_they_come(router: Router) -> None:
-    """A body that does not fit is 503 when it crosses the bound; then there is room."""
-
-    async def read_body(_limit: int, count: Count = print, /) -> bytes:
-        for _ in range(300):
-            count(1_000)
-        pytest.fail("nothing bounded it")
-
-    async with (
-        router.serving() as address,
-        edge(address, most_bytes_in_flight=100_000) as client,
-    ):
-        await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), 300_000, read_body)
-        assert_accepted(await send(client, 10))
-
-    assert_unavailable(outcome)
+async def _never(_request: object, _context: object) -> bytes:
+    pytest.fail("it was let in")

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from hookline.errors import Unavailable
 
+# What a request holds besides its bytes.
+OVERHEAD_BYTES: Final = 1024
 FULL = "Too many requests are on their way: send this one again later."
 Count = Callable[[int], None]
 

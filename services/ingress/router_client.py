@@ -16,7 +16,7 @@ from hookline.outcomes import rejection
 from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
 from services.ingress.app import ReadBody
-from services.ingress.byte_bound import ByteBound, Count
+from services.ingress.byte_bound import OVERHEAD_BYTES, ByteBound, Count
 from services.ingress.router_stream import Waiting
 from services.ingress.spread import NOWHERE, Spread
 from services.ingress.upload import upload
@@ -79,7 +79,7 @@ class RouterClient:
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Have a request judged whose body is here. Never raises."""
-        size = request.ByteSize()
+        size = request.ByteSize() + OVERHEAD_BYTES
         try:
             self._bytes.take(size)
         except Unavailable as error:
@@ -101,6 +101,7 @@ class RouterClient:
         """
         try:
             with self._bytes.counting() as count:
+                count(OVERHEAD_BYTES)
                 if declared_size is None or declared_size <= IN_LINE_BYTES:
                     try:
                         head.body = await read_body(IN_LINE_BYTES, count)

@@ -7,6 +7,10 @@ without a leader, is refused while every other edge still gets in.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+# What a request holds besides its bytes.
+OVERHEAD_BYTES: Final = 1024
 
 
 class ByteBound:

@@ -16,7 +16,7 @@ from hookline.outcomes import rejection
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
 from services.router.answers import Answers, Context
-from services.router.byte_bound import ByteBound, Share
+from services.router.byte_bound import OVERHEAD_BYTES, ByteBound, Share
 from services.router.receiver import Receiver, Taken
 
 MOST_BYTES_IN_FLIGHT = 64 * 1024 * 1024
@@ -94,7 +94,7 @@ class _Stream:
             self._take(numbered.number, numbered.request)
 
     def _take(self, number: int, request: event_pb2.Request) -> None:
-        size = request.ByteSize()
+        size = request.ByteSize() + OVERHEAD_BYTES
         if not self._share.take(size):
             # At once: not to read on would hold everyone's requests back as well.
             full = self._receiver.reject(request, Unavailable(FULL))

@@ -1,0 +1,178 @@
+"""Bodies on their way to a router, and how many bytes both ends hold at most."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hookline.errors import Malformed
+from hookline.v1 import event_pb2
+from services.ingress import byte_bound as edge_bound
+from services.ingress.byte_bound import Count
+from services.router import byte_bound as router_bound
+from tests.caller import call_raw, request_bytes
+from tests.instance import JSON
+from tests.routers import (
+    FLOWS,
+    Router,
+    assert_accepted,
+    assert_unavailable,
+    body_of,
+    edge,
+    public,
+    request,
+    routing,
+    send,
+    until,
+)
+
+
+@pytest.fixture
+async def router(tmp_path: Path) -> AsyncIterator[Router]:
+    async with routing(tmp_path, *FLOWS) as router:
+        yield router
+
+
+@pytest.mark.parametrize("size", [300_000, 400_000, 400_001])
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+async def test_a_large_body_goes_after_its_head(
+    router: Router, size: int, declared: bool
+) -> None:
+    """The flow's limit holds, whether or not the size is declared."""
+    body = body_of(size)
+    sent = request_bytes("POST", "/hook/open", [JSON], body)
+    if not declared:
+        head = [JSON, ("Transfer-Encoding", "chunked")]
+        sent = request_bytes("POST", "/hook/open", head, None)
+        sent += b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    async with (
+        router.serving() as address,
+        edge(address) as client,
+        public(client) as http,
+    ):
+        answer = await call_raw(http, sent)
+
+    if size > 400_000:
+        assert answer.status == 413
+        assert not router.log.appended
+    else:
+        assert answer.status == 200, answer
+        assert router.log.appended[0].request.body == body
+
+
+async def test_a_small_body_without_a_declared_size_goes_in_line(
+    router: Router,
+) -> None:
+    """The edge reads it to its end first."""
+    head = [JSON, ("Transfer-Encoding", "chunked")]
+    sent = request_bytes("POST", "/hook/open", head, None)
+    async with (
+        router.serving() as address,
+        edge(address) as client,
+        public(client) as http,
+    ):
+        answer = await call_raw(http, sent + b"1\r\n7\r\n0\r\n\r\n")
+
+    assert answer.status == 200
+    assert router.log.appended[0].request.body == b"7"
+
+
+async def test_a_declared_size_over_the_limit_is_refused_from_the_head(
+    router: Router,
+) -> None:
+    """Not a byte of the body is read."""
+
+    async def read_body(_limit: int, _count: Count = print, /) -> bytes:
+        pytest.fail("the body was read")
+
+    async with router.serving() as address, edge(address) as client:
+        await until(lambda: client.ready)
+        outcome = await client.upload(request(body=b""), 400_001, read_body)
+
+    assert outcome.rejected.reason == event_pb2.REASON_TOO_LARGE
+
+
+@pytest.mark.parametrize("declared", [9, 300_000])
+async def test_a_body_that_breaks_off_leaves_nothing(
+    router: Router, declared: int
+) -> None:
+    """In line or after its head; the verdict is the reader's."""
+
+    async def read_body(_limit: int, _count: Count = print, /) -> bytes:
+        raise Malformed("The body broke off.")
+
+    async with router.serving() as address, edge(address) as client:
+        await until(lambda: client.ready)
+        outcome = await client.upload(request(body=b""), declared, read_body)
+        assert_accepted(await send(client))
+
+    assert outcome.rejected.reason == event_pb2.REASON_MALFORMED
+    assert len(router.log.appended) == 1
+
+
+async def test_bytes_of_a_body_count_as_they_come(router: Router) -> None:
+    """A body that does not fit is 503 when it crosses the bound; then there is room."""
+
+    async def read_body(_limit: int, count: Count = print, /) -> bytes:
+        for _ in range(300):
+            count(1_000)
+        pytest.fail("nothing bounded it")
+
+    async with (
+        router.serving() as address,
+        edge(address, most_bytes_in_flight=100_000) as client,
+    ):
+        await until(lambda: client.ready)
+        outcome = await client.upload(request(body=b""), 300_000, read_body)
+        assert_accepted(await send(client, 10))
+
+    assert_unavailable(outcome)
+
+
+async def test_the_edge_refuses_at_once_what_is_too_much(router: Router) -> None:
+    """Bytes in flight are bounded; when they are answered there is room again."""
+    bound = 3 * (request().ByteSize() + edge_bound.OVERHEAD_BYTES)
+    async with (
+        router.serving() as address,
+        edge(address, most_bytes_in_flight=bound) as client,
+    ):
+        await until(lambda: client.ready)
+        router.log.hold("open")
+        async with asyncio.TaskGroup() as tasks:
+            sent = [tasks.create_task(client.receive(request())) for _ in range(3)]
+            await until(lambda: len(router.log.appended) == 3)
+            [too_much] = await send(client)
+            router.log.release()
+        again = await send(client, 3)
+
+    assert_unavailable(too_much)
+    assert_accepted([one.result() for one in sent])
+    assert_accepted(again)
+
+
+async def test_an_edge_that_floods_a_router_leaves_room_for_others(
+    router: Router,
+) -> None:
+    """The router's bound refuses the one that holds most of it."""
+    bound = 8 * (request("stuck").ByteSize() + router_bound.OVERHEAD_BYTES)
+    async with (
+        router.serving(most_bytes_in_flight=bound) as address,
+        edge(address) as flooding,
+        edge(address) as modest,
+    ):
+        await until(lambda: flooding.ready and modest.ready)
+        router.log.hold("stuck")
+        async with asyncio.TaskGroup() as tasks:
+            sent = [
+                tasks.create_task(flooding.receive(request("stuck"))) for _ in range(9)
+            ]
+            await until(lambda: sum(task.done() for task in sent) == 5)
+            others = [(await send(modest))[0] for _ in range(10)]
+            router.log.release()
+
+    assert len(router.log.appended) == 4 + 10
+    assert_accepted(others)
+    refused = [task.result() for task in sent if task.result().HasField("rejected")]
+    assert len(refused) == 5
+    assert_unavailable(refused[0])
