@@ -44,6 +44,7 @@ class HeldLog:
         self._held: frozenset[bytes] = frozenset()
         self._waiting: list[tuple[asyncio.Future[Position], Topic, bytes, bytes]] = []
         self.appended: list[event_pb2.Event] = []
+        self.faulty: frozenset[bytes] = frozenset()
 
     def hold(self, *flow_ids: str) -> None:
         """Hold the appends of flows from now on."""
@@ -61,6 +62,8 @@ class HeldLog:
         self, topic: Topic, key: bytes, value: bytes | None
     ) -> asyncio.Future[Position]:
         assert value is not None
+        if key in self.faulty:
+            raise RuntimeError("a fault of the log")
         self.appended.append(event_pb2.Event.FromString(value))
         if key not in self._held:
             return self._log.append(topic, key, value)

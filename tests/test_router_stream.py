@@ -99,6 +99,23 @@ async def test_nobody_waits_for_the_slowest(router: Router) -> None:
     assert_accepted([stuck.result()])
 
 
+async def test_a_fault_in_one_request_is_503_and_its_own(
+    router: Router, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stream goes on for the others; the fault is in the router's lines."""
+    router.log.faulty = frozenset([b"stuck"])
+    async with router.serving() as address, edge(address) as client:
+        await until(lambda: client.ready)
+        faulty, *others = await asyncio.gather(
+            client.receive(request("stuck")),
+            *(client.receive(request()) for _ in range(10)),
+        )
+
+    assert_unavailable(faulty)
+    assert_accepted(others)
+    assert "a fault of the log" in capsys.readouterr().out
+
+
 class Fake:
     """RouterService by hand, with what a test needs of it."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,33 @@ async def test_a_body_that_breaks_off_leaves_nothing(
 
     assert outcome.rejected.reason == event_pb2.REASON_MALFORMED
     assert len(router.log.appended) == 1
+
+
+@pytest.mark.parametrize("stop_grace_s", [0.0, 5.0], ids=["killed", "stopping"])
+async def test_a_router_that_goes_in_mid_body(
+    router: Router, stop_grace_s: float
+) -> None:
+    """Killed, the outcome is 503; one that stops waits for what it has begun."""
+    async with AsyncExitStack() as process, asyncio.TaskGroup() as tasks:
+        address = await process.enter_async_context(
+            router.serving(stop_grace_s=stop_grace_s)
+        )
+
+        async def read_body(_limit: int, _count: Count = print, /) -> bytes:
+            closing = tasks.create_task(process.aclose())
+            await until(lambda: not client.ready)
+            if not stop_grace_s:
+                await closing
+            return body_of(300_000)
+
+        async with edge(address) as client:
+            await until(lambda: client.ready)
+            outcome = await client.upload(request(body=b""), 300_000, read_body)
+
+    if stop_grace_s:
+        assert_accepted([outcome])
+    else:
+        assert_unavailable(outcome)
 
 
 async def test_bytes_of_a_body_count_as_they_come(router: Router) -> None:
