@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test kafka test-kafka check format protos bench first-webhook lock all clean
+.PHONY: help install up test kafka test-kafka check format docs protos bench first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -68,6 +68,10 @@ format: $(VENV)/.dev ## put everything into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cd protos && ../$(BIN)/buf format -w
+
+docs: $(VENV)/.dev ## write docs/settings.md anew
+	@mkdir -p docs
+	@$(BIN)/python -m hookline.cli.reference > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
 protos: $(BIN)/python ## generate hookline/v1 anew
 	@rm -f $(VENV)/.runtime

@@ -7,20 +7,30 @@ values.
 import difflib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from hookline.errors import BadConfiguration
 
 PREFIX = "HOOKLINE_"
+MIB: Final = 1024 * 1024
 SECRET = "HOOKLINE_SECRET_"  # noqa: S105 - the prefix of their names
 # What the environment may hold besides: the flags' twins, and where secrets are.
 FLAGS = frozenset(
     PREFIX + name
     for name in (
-        *("DATA", "FLOWS", "HTTP", "GRPC", "ADMIN"),
-        *("ROUTER", "TOKEN", "URL", "SECRETS_DIR", "REQUIRE", "TEST_KAFKA"),
+        *("DATA", "FLOWS", "EXECUTOR", "HTTP", "GRPC", "ADMIN"),
+        *("LOG", "WORKERS", "WAIT", "ROUTER", "TOKEN", "URL", "SECRETS_DIR"),
+        *("REQUIRE", "TEST_KAFKA"),  # the test suites' own
     )
 )
 
@@ -31,6 +41,9 @@ def _split(value: Any) -> Any:
     return value
 
 
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+
+
 class Section(BaseModel):
     """Base of the sections."""
 
@@ -38,42 +51,169 @@ class Section(BaseModel):
 
 
 class Ingress(Section):
-    """The public port."""
+    """The public port, and how the ingress reaches routers."""
 
-    public_url: str = ""
-    head_timeout_s: float = Field(10.0, gt=0)
-    body_timeout_s: float = Field(10.0, gt=0)
-    body_floor_bytes_per_s: int = Field(1024, gt=0)
+    public_url: str = Field(
+        "",
+        description="What callers write before `/hook/…`: for schemes that sign the URL.",
+    )
+    head_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds that a request's head may take to arrive."
+    )
+    body_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds that a body may take, before the floor counts."
+    )
+    body_floor_bytes_per_s: int = Field(
+        1024, gt=0, description="A body that arrives more slowly is refused: 408."
+    )
+    router_token: SecretStr = Field(
+        SecretStr(""),
+        description="What the ingress shows routers: one of their `EDGE_TOKENS`.",
+    )
+    deadline_s: float = Field(
+        5.0, gt=0, description="Seconds that a router may take to answer; then 503."
+    )
+    most_bytes_in_flight: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Bytes of requests that wait for routers; beyond it 503 at once.",
+    )
 
 
 class Router(Section):
-    """The gRPC port; `tokens` are the bearer tokens of internal callers."""
+    """The gRPC port, and who may call it."""
 
-    tokens: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
-    reflection: bool = False
+    tokens: Secrets = Field(
+        (), description="Bearer tokens of internal callers: publish, apply, list."
+    )
+    edge_tokens: Secrets = Field(
+        (),
+        description="Bearer tokens of ingress processes; no other may hand webhooks in.",
+    )
+    reflection: bool = Field(
+        default=False,
+        description="Whether gRPC reflection is answered, without a token.",
+    )
+    most_bytes_in_flight: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Bytes of requests that wait for the log; beyond it 503 at once.",
+    )
 
 
 class Executor(Section):
     """How much runs at once, and how long a stop waits for it."""
 
-    concurrent_executions: int = Field(1000, gt=0)
-    unfinished_per_partition: int = Field(10_000, gt=0)
-    drain_s: float = Field(5.0, ge=0)
+    concurrent_executions: int = Field(
+        1000, gt=0, description="Executions at once, in one executor."
+    )
+    unfinished_per_partition: int = Field(
+        10_000,
+        gt=0,
+        description="Events of a partition read and not ended; beyond it reading waits.",
+    )
+    drain_s: float = Field(
+        5.0,
+        ge=0,
+        le=20,
+        description="Seconds that a stop waits for steps that run; the rest runs again.",
+    )
+    handover_s: float = Field(
+        3.0,
+        ge=0,
+        le=20,
+        description="The same when a partition goes to another executor; all members of "
+        "the group wait for it.",
+    )
 
 
 class Egress(Section):
     """Where steps may go besides public addresses."""
 
-    allow: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)
-    ] = ()
+    allow: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)] = (
+        Field((), description="Networks that steps may call, as in `10.0.0.0/8`.")
+    )
 
 
 class LogSection(Section):
-    """The event log."""
+    """The event log, of either kind."""
 
-    append_deadline_s: float = Field(5.0, gt=0)
-    partitions: int = Field(8, gt=0, le=1024)
+    append_deadline_s: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds that the log may take to keep an event; then 503.",
+    )
+    partitions: int | None = Field(
+        None,
+        gt=0,
+        le=1024,
+        description="Partitions of `events`: 8 on SQLite, 24 on Kafka by default. They "
+        "are the most executors that share the work, and stay as they were made.",
+    )
+    most_pending_bytes: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Bytes that wait to be written; beyond it 503 at once.",
+    )
+    start_deadline_s: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds that a service waits at its start for a log that is away.",
+    )
+
+
+class Kafka(Section):
+    """The brokers, where the log is `kafka://…`."""
+
+    topic_prefix: str = Field(
+        "hookline.",
+        pattern=r"^[A-Za-z0-9._-]{0,200}$",
+        description="What the names of all topics and groups begin with.",
+    )
+    replication: int = Field(
+        3, gt=0, le=32767, description="Replicas that each topic must have."
+    )
+    min_insync: int = Field(
+        2,
+        gt=0,
+        le=32767,
+        description="Replicas that must have an event before its 2xx.",
+    )
+    session_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds of silence after which an executor's partitions are given "
+        "to others.",
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = (
+        Field("PLAINTEXT", description="How brokers are spoken to.")
+    )
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "", description="How a SASL protocol logs in."
+    )
+    sasl_username: str = Field("", description="The user that logs in.")
+    sasl_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    ssl_ca_file: str = Field(
+        "", description="PEM file of the authorities to trust, instead of the system's."
+    )
+    ssl_cert_file: str = Field(
+        "",
+        description="PEM file of the client's certificate, where brokers ask for one.",
+    )
+    ssl_key_file: str = Field("", description="PEM file of the certificate's key.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_insync > self.replication:
+            raise ValueError(
+                "min_insync is more than replication: no event could be accepted"
+            )
+        if self.security_protocol.startswith("SASL") and not self.sasl_mechanism:
+            raise ValueError(
+                "a SASL protocol needs HOOKLINE_KAFKA__SASL_MECHANISM, _SASL_USERNAME "
+                "and _SASL_PASSWORD"
+            )
+        return self
 
 
 class Settings(Section):
@@ -84,6 +224,7 @@ class Settings(Section):
     executor: Executor = Executor()
     egress: Egress = Egress()
     log: LogSection = LogSection()
+    kafka: Kafka = Kafka()
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:

@@ -7,6 +7,7 @@ unless stderr is a terminal. Never a body or a secret.
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -17,10 +18,18 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
+# When each series began: nobody asks, and it doubles them.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
+# None in place of a registry: counted and not shown, for a service that is not here.
+Registry = CollectorRegistry | None
 
 
 def get_logger(name: str) -> Any:
@@ -37,23 +46,39 @@ def configure(*, verbose: bool = False) -> None:
         else structlog.processors.JSONRenderer()
     )
     level = logging.DEBUG if verbose else logging.INFO
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.dict_tracebacks
+        if not terminal
+        else structlog.processors.StackInfoRenderer(),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks
-            if not terminal
-            else structlog.processors.StackInfoRenderer(),
-            renderer,
-        ],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    # What libraries say comes in the same form.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                renderer,
+            ],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # It writes access tokens at DEBUG.
     logging.getLogger("oauthlib").setLevel(logging.INFO)
+
+
+def silence_libraries() -> None:
+    """Have libraries say nothing: a command tells in a sentence what went wrong."""
+    logging.basicConfig(level=logging.CRITICAL, handlers=[logging.NullHandler()])
 
 
 class Sampled:
@@ -80,30 +105,132 @@ class Sampled:
         self._logger.info(event, **facts)
 
 
-class Metrics:
-    """The metrics of one process; children are bound here, once."""
+class ProcessMetrics:
+    """What every process shows; the others add theirs to its registry."""
 
-    def __init__(self) -> None:
+    def __init__(self, ready: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        gauge = Gauge(
+            "hookline_ready",
+            "Whether the service can do its work: what /readyz says",
+            registry=self.registry,
+        )
+        gauge.set_function(ready)
+
+    def add_restarts(self, restarts: Callable[[], float]) -> None:
+        """Show how many workers were started again."""
+        gauge = Gauge(
+            "hookline_worker_restarts",
+            "How often a worker has ended and was started again",
+            registry=self.registry,
+        )
+        gauge.set_function(restarts)
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text form."""
+        return generate_latest(self.registry)
+
+
+def joined(own: str, label: str, texts: Mapping[str, str]) -> bytes:
+    """Expositions of several processes as one, each under its value of a label."""
+    families: dict[str, Metric] = {}
+    for value, text in (("", own), *texts.items()):
+        for family in text_string_to_metric_families(text):
+            into = families.setdefault(
+                family.name, Metric(family.name, family.documentation, family.type)
+            )
+            more = {label: value} if value else {}
+            into.samples += [
+                sample._replace(labels={**sample.labels, **more})
+                for sample in family.samples
+            ]
+    registry = CollectorRegistry()
+    registry.register(_Families(families.values()))
+    return generate_latest(registry)
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+class EdgeMetrics:
+    """The metrics of an ingress; children are bound once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._responses = Counter(
+            "hookline_http_responses",
+            "Answers on the public port, by status",
+            ["status"],
+            registry=registry,
+        )
+        self._by_status: dict[int, Counter] = {}
+        self.in_flight = Gauge(
+            "hookline_http_requests_in_flight",
+            "Requests on the public port that are not answered yet",
+            registry=registry,
+        )
+        self.bytes_in_flight = Gauge(
+            "hookline_ingress_bytes_in_flight",
+            "Bytes of requests that routers have not answered",
+            registry=registry,
+        )
+
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        counter = self._by_status.get(status)
+        if counter is None:
+            counter = self._by_status[status] = self._responses.labels(str(status))
+        counter.inc()
+
+
+class RouterMetrics:
+    """The metrics of a router; children are bound once."""
+
+    def __init__(self, registry: Registry) -> None:
         requests = Counter(
             "hookline_requests",
             "Requests to webhook URLs and of PublishService, by verdict",
             ["verdict"],
-            registry=self.registry,
+            registry=registry,
         )
         self._requests = requests
         self.accepted = requests.labels("accepted")
         self.body_bytes = Counter(
             "hookline_accepted_bytes",
             "Bytes of the bodies of accepted requests",
-            registry=self.registry,
+            registry=registry,
         )
+        self.append_duration = Histogram(
+            "hookline_append_seconds",
+            "From the append of an event until it is durable, or has failed",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            registry=registry,
+        )
+        self.bytes_in_flight = Gauge(
+            "hookline_router_bytes_in_flight",
+            "Bytes of edges' requests that the router has not answered",
+            registry=registry,
+        )
+
+    def rejected(self, reason: str) -> None:
+        """Count a refusal; `reason` is one of a closed set."""
+        self._requests.labels(reason).inc()
+
+
+class ExecutorMetrics:
+    """The metrics of an executor; children are bound once."""
+
+    def __init__(self, registry: Registry) -> None:
         executions = Counter(
             "hookline_executions",
             "Executions that have ended, by status",
             ["status"],
-            registry=self.registry,
+            registry=registry,
         )
         self.completed = executions.labels("completed")
         self.filtered = executions.labels("filtered")
@@ -111,24 +238,29 @@ class Metrics:
         self.attempts_failed = Counter(
             "hookline_attempts_failed",
             "Attempts of steps that have failed",
-            registry=self.registry,
+            registry=registry,
         )
         self.unfinished = Gauge(
             "hookline_unfinished_events",
             "Events read from the log whose execution has not ended",
-            registry=self.registry,
+            registry=registry,
+        )
+        self.partitions = Gauge(
+            "hookline_partitions_owned",
+            "Partitions of events that this executor runs",
+            registry=registry,
         )
         self.duration = Histogram(
             "hookline_accept_to_end_seconds",
             "From acceptance to the end of the execution",
             buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600),
-            registry=self.registry,
+            registry=registry,
         )
 
-    def rejected(self, reason: str) -> None:
-        """Count a refusal; `reason` is one of a closed set."""
-        self._requests.labels(reason).inc()
 
-    def exposition(self) -> bytes:
-        """Everything in Prometheus' text form."""
-        return generate_latest(self.registry)
+class Metrics(RouterMetrics, ExecutorMetrics):
+    """The metrics of both."""
+
+    def __init__(self, router: Registry = None, executor: Registry = None) -> None:
+        RouterMetrics.__init__(self, router)
+        ExecutorMetrics.__init__(self, executor)

@@ -12,6 +12,7 @@ import msgspec
 
 from hookline.cli.hosting import Hosted, Options, hosting
 from hookline.cli.options import TOKEN_FILE
+from hookline.cli.readiness import Readiness
 from hookline.components.steps import Types
 from hookline.settings import Settings
 from hookline.v1 import (
@@ -125,9 +126,11 @@ async def running(
     )
     settings = Settings.read(environment)
     ends = Ends()
+    readiness = Readiness()
     async with hosting(
-        options, settings, environment, ends.take, vfs=vfs, types=types
+        options, settings, environment, ends.take, readiness, vfs=vfs, types=types
     ) as hosted:
+        readiness.start()
         token = (options.data / TOKEN_FILE).read_text().strip()
         async with grpc.aio.insecure_channel(hosted.grpc) as channel:
             metadata = (("authorization", f"Bearer {token}"),)

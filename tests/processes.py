@@ -4,20 +4,30 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tests.caller import call
+
 HOOKLINE = str(Path(sys.executable).parent / "hookline")
 
 
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Return when a condition holds; the test's own time limit bounds it."""
+    while True:
+        if await condition():
+            return
+        await asyncio.sleep(0.02)
+
+
 @dataclass(slots=True)
-class Up:
-    """A running `hookline up`."""
+class Service:
+    """A running `hookline up`, or one of its services."""
 
     process: asyncio.subprocess.Process
     started: dict[str, Any]
@@ -32,6 +42,48 @@ class Up:
     def grpc(self) -> str:
         """HOST:PORT for internal services."""
         return str(self.started["grpc"])
+
+    @property
+    def admin(self) -> str:
+        """HOST:PORT for health and metrics."""
+        return str(self.started["admin"]).removeprefix("http://")
+
+    async def missing(self) -> dict[str, str]:
+        """What it needs to do its work, as /readyz says; nothing when it is ready."""
+        answer = await call(self.admin, "GET", "/readyz")
+        missing: dict[str, str] = answer.json.get("missing", {})
+        assert (answer.status == 200) is not bool(missing), answer
+        return missing
+
+    async def wait_ready(self) -> None:
+        """Return when it can do its work."""
+
+        async def ready() -> bool:
+            return not await self.missing()
+
+        await until(ready)
+
+    async def wait_missing(self, name: str) -> None:
+        """Return when it lacks something, or is stopping (`service`)."""
+
+        async def lacks() -> bool:
+            return name in await self.missing()
+
+        await until(lacks)
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric's samples; `name` may end within the labels."""
+        text = (await call(self.admin, "GET", "/metrics")).body.decode()
+        lines = [line for line in text.splitlines() if line.startswith(name)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    async def wait_metric(self, name: str, wanted: float) -> None:
+        """Return when a metric has come to a value."""
+
+        async def reached() -> bool:
+            return await self.metric(name) >= wanted
+
+        await until(reached)
 
     async def kill(self) -> None:
         """End it at once, as a crash does."""
@@ -49,18 +101,31 @@ class Up:
         return line
 
 
-@asynccontextmanager
-async def up(
+def up(
     data: Path,
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     wrapper: Sequence[str] = (),
-) -> AsyncIterator[Up]:
+) -> AbstractAsyncContextManager[Service]:
     """Run `hookline up` on free ports; it is killed at the end if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        *(*wrapper, HOOKLINE, "up", "--data", str(data)),
-        *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+    return service(
+        *("up", "--data", str(data), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"),
         *arguments,
+        environment=environment,
+        wrapper=wrapper,
+    )
+
+
+@asynccontextmanager
+async def service(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
+) -> AsyncIterator[Service]:
+    """Run a service, its admin port on a free one; it is killed if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(*wrapper, HOOKLINE, *arguments[:1], "--admin", "127.0.0.1:0"),
+        *arguments[1:],
         env={
             **os.environ,
             "HOOKLINE_EGRESS__ALLOW": "127.0.0.0/8",
@@ -76,7 +141,7 @@ async def up(
     try:
         first = await lines.get()
         assert first, f"it ended with {await process.wait()}"
-        yield Up(process, msgspec.json.decode(first), lines)
+        yield Service(process, msgspec.json.decode(first), lines)
     finally:
         if process.returncode is None:
             process.kill()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Up, run, up
+from tests.processes import Service, run, up
 
 HELLO = """\
 id: hello
@@ -38,7 +38,7 @@ SECRETS = {"HOOKLINE_SECRET_BLOG": "s3cret"}
 class Shell:
     """Runs commands against one running instance."""
 
-    def __init__(self, instance: Up, data: Path) -> None:
+    def __init__(self, instance: Service, data: Path) -> None:
         self.up = instance
         self._environment = {
             **SECRETS,
@@ -65,12 +65,12 @@ def flows(tmp_path: Path) -> Path:
 @pytest.fixture
 async def shell(tmp_path: Path, flows: Path) -> AsyncIterator[Shell]:
     data = tmp_path / "data"
-    environment = {**SECRETS, "HOOKLINE_EXECUTOR__DRAIN_S": "60"}
+    environment = {**SECRETS, "HOOKLINE_EXECUTOR__DRAIN_S": "20"}
     async with up(data, "--flows", str(flows), environment=environment) as instance:
         yield Shell(instance, data)
 
 
-async def line_with(hookline: Up, key: str) -> dict[str, object]:
+async def line_with(hookline: Service, key: str) -> dict[str, object]:
     """The next printed line that has a key."""
     while key not in (line := await hookline.line()):
         pass

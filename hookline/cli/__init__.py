@@ -12,8 +12,20 @@ from typing import Annotated
 
 import typer
 
-from hookline.cli import events, flows, messages
-from hookline.cli.options import Router, Token
+from hookline.cli import events, flows, messages, services, topics
+from hookline.cli.options import (
+    DEFAULT_ADMIN,
+    DEFAULT_GRPC,
+    DEFAULT_HTTP,
+    DEFAULT_ROUTER,
+    AdminPort,
+    GrpcPort,
+    HttpPort,
+    Router,
+    Token,
+)
+
+SERVICES = ("up", "ingress", "router", "executor")
 
 app = typer.Typer(
     help="Takes any webhook, keeps it, and runs the flow it belongs to.",
@@ -23,6 +35,10 @@ app = typer.Typer(
 )
 app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
+app.add_typer(topics.app, name="topics")
+app.command("ingress")(services.ingress)
+app.command("router")(services.router)
+app.command("executor")(services.executor)
 app.command("apply")(flows.apply)
 app.command("send")(messages.send)
 app.command("publish")(messages.publish)
@@ -38,19 +54,14 @@ def up(
         Path,
         typer.Option(envvar="HOOKLINE_FLOWS", help="Directory of flow files."),
     ] = Path("flows"),
-    http: Annotated[
-        str, typer.Option(envvar="HOOKLINE_HTTP", help="Public port: HOST:PORT.")
-    ] = "127.0.0.1:8080",
-    grpc: Annotated[
-        str,
-        typer.Option(envvar="HOOKLINE_GRPC", help="Port for internal services."),
-    ] = "127.0.0.1:50052",
-    admin: Annotated[
-        str,
-        typer.Option(envvar="HOOKLINE_ADMIN", help="Port for health and metrics."),
-    ] = "127.0.0.1:8081",
+    http: HttpPort = DEFAULT_HTTP,
+    grpc: GrpcPort = DEFAULT_GRPC,
+    admin: AdminPort = DEFAULT_ADMIN,
     executor: Annotated[
-        bool, typer.Option(help="Run flows, or only take requests.")
+        bool,
+        typer.Option(
+            envvar="HOOKLINE_EXECUTOR", help="Run flows, or only take requests."
+        ),
     ] = True,
 ) -> None:
     """Run everything in one process, on an embedded log."""
@@ -61,11 +72,29 @@ def up(
 
 
 @app.command()
-def health(*, router: Router = "127.0.0.1:50052", token: Token = "") -> None:
-    """Tell whether a running instance serves; exit code 69 where it does not."""
-    from hookline.cli.remote import check_health
+def health(
+    context: typer.Context,
+    *,
+    admin: Annotated[
+        str,
+        typer.Option(envvar="HOOKLINE_ADMIN", help="Ask this admin port: HOST:PORT."),
+    ] = "",
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+) -> None:
+    """Tell whether a service can do its work; exit code 69 where it cannot.
 
-    typer.echo(check_health(router, token))
+    It asks the admin port where one is named, and a router over gRPC otherwise.
+    """
+    source = context.get_parameter_source("router")
+    if admin and (source is None or source.name != "COMMANDLINE"):
+        from hookline.cli.probe import ask_readiness
+
+        ask_readiness(admin)
+    else:
+        from hookline.cli.remote import check_health
+
+        typer.echo(check_health(router, token))
 
 
 @app.command()
@@ -78,11 +107,11 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; every mistake is a sentence and an exit code."""
-    from hookline.errors import BadConfiguration, Error
+    from hookline.errors import BadConfiguration, Error, Unavailable
 
     # gRPC's own lines say what ours say, in C's words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    if sys.argv[1:2] != ["up"]:
+    if not set(sys.argv[1:2]) & set(SERVICES):
         # A reader that has left ends a command as it ends any other tool.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
@@ -90,6 +119,9 @@ def main() -> None:
     except BadConfiguration as error:
         print(f"hookline: {error}", file=sys.stderr)  # noqa: T201 - talk on stderr
         sys.exit(78)
+    except Unavailable as error:
+        print(f"hookline: {error}", file=sys.stderr)  # noqa: T201 - talk on stderr
+        sys.exit(69)
     except Error as error:
         print(f"hookline: {error}", file=sys.stderr)  # noqa: T201 - talk on stderr
         sys.exit(1)

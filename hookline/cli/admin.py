@@ -1,14 +1,24 @@
-"""The admin port: /livez, /readyz, /version, /metrics."""
+"""The admin port: /livez, /readyz, /version, /metrics.
 
-from collections.abc import AsyncIterator
+It is the first to open and the last to close, so that a start that waits, and a stop that
+drains, can be told from a process that hangs.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from aiohttp import web
 
+from hookline.cli.readiness import Readiness
 from hookline.errors import BadConfiguration
-from hookline.telemetry import METRICS_CONTENT_TYPE, Metrics
+from hookline.telemetry import METRICS_CONTENT_TYPE
+
+READY = 200
+NOT_READY = 503
+Answer = tuple[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +27,22 @@ class Admin:
 
     host: str
     port: int
-    metrics: Metrics
+    readiness: Callable[[], Awaitable[Answer]]
+    metrics: Callable[[], Awaitable[bytes]]
+
+
+async def readiness_answer(readiness: Readiness) -> Answer:
+    """What /readyz says of one service."""
+    missing = readiness.missing()
+    if missing:
+        return NOT_READY, {"status": "not ready", "missing": missing}
+    return READY, {"status": "ready"}
 
 
 @asynccontextmanager
 async def serve_admin(admin: Admin) -> AsyncIterator[int]:
     """Serve until the block ends; gives the port. Raises BadConfiguration."""
-    runner = web.AppRunner(_application(admin.metrics), access_log=None)
+    runner = web.AppRunner(_application(admin), access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, admin.host, admin.port)
@@ -40,22 +59,25 @@ async def serve_admin(admin: Admin) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-def _application(metrics: Metrics) -> web.Application:
+def _application(admin: Admin) -> web.Application:
     async def alive(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
+
+    async def tell_readiness(_request: web.Request) -> web.Response:
+        status, answer = await admin.readiness()
+        return web.json_response(answer, status=status)
 
     async def tell_version(_request: web.Request) -> web.Response:
         return web.json_response({"version": version("hookline")})
 
     async def expose(_request: web.Request) -> web.Response:
         return web.Response(
-            body=metrics.exposition(), headers={"Content-Type": METRICS_CONTENT_TYPE}
+            body=await admin.metrics(), headers={"Content-Type": METRICS_CONTENT_TYPE}
         )
 
     application = web.Application()
     application.router.add_get("/livez", alive)
-    # The port is opened after all that a request needs: who is answered is served.
-    application.router.add_get("/readyz", alive)
+    application.router.add_get("/readyz", tell_readiness)
     application.router.add_get("/version", tell_version)
     application.router.add_get("/metrics", expose)
     return application

@@ -1,6 +1,5 @@
 """All services in one loop, opened in the order in which they need each other."""
 
-import asyncio
 import secrets as random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,31 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookline.catalog import Catalog
-from hookline.cli.admin import Admin, serve_admin
+from hookline.cli.addresses import with_port
+from hookline.cli.admin import serve_admin
+from hookline.cli.executor import running_executor
 from hookline.cli.flow_directory import FlowDirectory
+from hookline.cli.ingress import edge_of
+from hookline.cli.log_place import EMBEDDED_PARTITIONS
 from hookline.cli.options import TOKEN_FILE
-from hookline.components import Resources, component_types
+from hookline.cli.readiness import Readiness
+from hookline.cli.router import internal_services, revealed, routing_of
+from hookline.cli.wiring import Shared, admin_of, following, secrets_of
+from hookline.components import component_types
 from hookline.components.steps import Types
-from hookline.errors import BadConfiguration
-from hookline.http_client import GuardedClient
 from hookline.log import Log
 from hookline.log.sqlite import open_log
-from hookline.secrets import Secrets
 from hookline.settings import Settings
-from hookline.telemetry import Metrics
+from hookline.telemetry import EdgeMetrics, Metrics, ProcessMetrics
 from hookline.topics import Topics
-from services.console.execution_service import add_executions
-from services.console.history import History
-from services.executor.attempts import Attempts
-from services.executor.execution import Executions
-from services.executor.flows import Flows
-from services.executor.journal import Journal, Listener
-from services.executor.serve import Executor, Limits, executing
-from services.ingress.serve import Edge, serve_http
-from services.router.applier import Applier
-from services.router.receiver import Receiver
-from services.router.registry import Registry
-from services.router.serve import Add, Door, router_services, serve_grpc
+from services.executor.journal import Listener
+from services.ingress.serve import serve_http
+from services.router.serve import Door, serve_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +54,13 @@ class Hosted:
     topics: Topics
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What the services of one process have in common."""
-
-    settings: Settings
-    secrets: Secrets
-    topics: Topics
-    metrics: Metrics
-    log: Log
-    catalog: Catalog
-    types: Types
-
-
 @asynccontextmanager
 async def hosting(
     options: Options,
     settings: Settings,
     environment: Mapping[str, str],
     listener: Listener,
+    readiness: Readiness,
     *,
     vfs: str | None = None,
     types: Types | None = None,
@@ -90,113 +72,62 @@ async def hosting(
 
     Raises BadConfiguration where a port or the data directory cannot be used.
     """
-    topics = Topics.with_partitions(settings.log.partitions)
+    topics = Topics.with_partitions(settings.log.partitions or EMBEDDED_PARTITIONS)
     types = component_types() if types is None else types
-    secrets = _secrets(environment)
+    process = ProcessMetrics(lambda: readiness.ready)
     async with AsyncExitStack() as stack:
-        deadline_s = settings.log.append_deadline_s
+        admin = admin_of(options.admin, process, readiness)
+        admin_port = await stack.enter_async_context(serve_admin(admin))
         log = await stack.enter_async_context(
-            open_log(options.data, topics.all, append_deadline_s=deadline_s, vfs=vfs)
+            open_log(
+                options.data,
+                topics.all,
+                append_deadline_s=settings.log.append_deadline_s,
+                most_pending_bytes=settings.log.most_pending_bytes,
+                vfs=vfs,
+            )
         )
-        catalog = Catalog(log, topics)
-        shared = Shared(settings, secrets, topics, Metrics(), log, catalog, types)
-        registry = Registry(catalog, secrets, settings.ingress.public_url)
-        await stack.enter_async_context(_following(catalog))
-        applier = Applier(catalog, log, topics, secrets, types)
-        directory = FlowDirectory(options.flows, applier, registry)
+        shared = Shared(
+            settings,
+            secrets_of(environment),
+            topics,
+            Metrics(router=process.registry, executor=process.registry),
+            log,
+            Catalog(log, topics),
+            types,
+        )
+        routing = routing_of(shared)
+        await stack.enter_async_context(following(shared, readiness))
+        directory = FlowDirectory(options.flows, routing.applier, routing.registry)
         await directory.apply()
         if options.executor:
-            await stack.enter_async_context(_executor(shared, listener))
-        router = _Router(registry, applier)
-        yield await _open_ports(stack, options, shared, router, directory)
-
-
-@dataclass(frozen=True, slots=True)
-class _Router:
-    registry: Registry
-    applier: Applier
-
-
-def _executions(history: History) -> Add:
-    return lambda server: add_executions(history, server)
-
-
-async def _open_ports(
-    stack: AsyncExitStack,
-    options: Options,
-    shared: Shared,
-    router: _Router,
-    directory: FlowDirectory,
-) -> Hosted:
-    receiver = Receiver(router.registry, shared.log, shared.topics, shared.metrics)
-    services = (
-        *router_services(receiver, router.applier, router.registry),
-        _executions(History(shared.log, shared.topics)),
-    )
-    tokens = _tokens(options.data, shared.settings.router.tokens)
-    door = Door(options.grpc, tokens, shared.settings.router.reflection)
-    grpc_port = await stack.enter_async_context(serve_grpc(door, services))
-    admin = Admin(*_address(options.admin, "--admin"), shared.metrics)
-    admin_port = await stack.enter_async_context(serve_admin(admin))
-    host, port = _address(options.http, "--http")
-    ingress = shared.settings.ingress
-    edge = Edge(
-        host,
-        port,
-        head_timeout_s=ingress.head_timeout_s,
-        body_timeout_s=ingress.body_timeout_s,
-        body_floor_bytes_per_s=ingress.body_floor_bytes_per_s,
-    )
-    http_port = await stack.enter_async_context(serve_http(edge, receiver))
-    return Hosted(
-        options,
-        http=_with_port(options.http, http_port),
-        grpc=_with_port(options.grpc, grpc_port),
-        admin=_with_port(options.admin, admin_port),
-        directory=directory,
-        log=shared.log,
-        topics=shared.topics,
-    )
-
-
-@asynccontextmanager
-async def _executor(shared: Shared, listener: Listener) -> AsyncIterator[None]:
-    settings = shared.settings.executor
-    async with GuardedClient(allow=shared.settings.egress.allow) as http:
-        flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
-        journal = Journal(shared.log, shared.topics, shared.metrics, listener)
-        attempts = Attempts(shared.metrics)
-        executions = Executions(flows, attempts, journal)
-        limits = Limits(
-            settings.concurrent_executions,
-            settings.unfinished_per_partition,
-            drain_s=settings.drain_s,
+            await stack.enter_async_context(running_executor(shared, listener))
+        grpc = await stack.enter_async_context(
+            serve_grpc(
+                _door(options, settings),
+                internal_services(shared, routing),
+                lambda: readiness.able,
+            )
         )
-        executor = Executor(
-            shared.log,
-            shared.topics,
-            executions,
-            shared.metrics,
-            limits=limits,
+        edge = edge_of(options.http, settings)
+        counted = EdgeMetrics(process.registry)
+        http = await stack.enter_async_context(
+            serve_http(edge, routing.receiver, counted)
         )
-        async with executing(executor):
-            yield
+        yield Hosted(
+            options,
+            http=with_port(options.http, http),
+            grpc=with_port(options.grpc, grpc),
+            admin=with_port(options.admin, admin_port),
+            directory=directory,
+            log=log,
+            topics=topics,
+        )
 
 
-@asynccontextmanager
-async def _following(catalog: Catalog) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(catalog.run())
-        await catalog.wait_caught_up()
-        try:
-            yield
-        finally:
-            task.cancel()
-
-
-def _secrets(environment: Mapping[str, str]) -> Secrets:
-    directory = environment.get("HOOKLINE_SECRETS_DIR")
-    return Secrets(environment, Path(directory) if directory else None)
+def _door(options: Options, settings: Settings) -> Door:
+    tokens = _tokens(options.data, revealed(settings.router.tokens))
+    return Door(options.grpc, tokens, settings.router.reflection)
 
 
 def _tokens(data: Path, configured: Sequence[str]) -> Sequence[str]:
@@ -206,14 +137,3 @@ def _tokens(data: Path, configured: Sequence[str]) -> Sequence[str]:
         path.touch(mode=0o600)
         path.write_text(random.token_urlsafe(32) + "\n", encoding="ascii")
     return *configured, path.read_text(encoding="ascii").strip()
-
-
-def _address(text: str, flag: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004
-        raise BadConfiguration(f"{flag} takes HOST:PORT, as in 127.0.0.1:8080")
-    return host.strip("[]"), int(port)
-
-
-def _with_port(text: str, port: int) -> str:
-    return f"{text.rpartition(':')[0]}:{port}"

@@ -6,7 +6,25 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_ROUTER = "127.0.0.1:50052"
+DEFAULT_HTTP = "127.0.0.1:8080"
+DEFAULT_ADMIN = "127.0.0.1:8081"
+DEFAULT_GRPC = DEFAULT_ROUTER = "127.0.0.1:50052"
+HttpPort = Annotated[
+    str, typer.Option(envvar="HOOKLINE_HTTP", help="Public port: HOST:PORT.")
+]
+GrpcPort = Annotated[
+    str, typer.Option(envvar="HOOKLINE_GRPC", help="Port for internal services.")
+]
+AdminPort = Annotated[
+    str, typer.Option(envvar="HOOKLINE_ADMIN", help="Port for health and metrics.")
+]
+LogPlace = Annotated[
+    str,
+    typer.Option(
+        envvar="HOOKLINE_LOG",
+        help="Where the log is: kafka://HOST:PORT,HOST:PORT, or sqlite:DIR of one process.",
+    ),
+]
 Router = Annotated[
     str,
     typer.Option(envvar="HOOKLINE_ROUTER", help="A running instance: HOST:PORT."),

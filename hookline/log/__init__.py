@@ -133,6 +133,11 @@ class Assignment(Protocol):
 class Log(Protocol):
     """Where events are durable. See the module's docstring for what each call promises."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether it makes progress, as far as is known; it mends itself."""
+        ...
+
     def append(self, topic: Topic, key: bytes, value: bytes | None) -> Future[Position]:
         """One future a record. `Unavailable`: unknown whether it is in the log."""
         ...

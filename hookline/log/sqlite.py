@@ -152,6 +152,11 @@ class SqliteLog:
         self._writer = Writer(store, self._written)
         self.closing = False
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the file takes what is written."""
+        return self._writer.healthy and not self.closing
+
     def append(
         self, topic: Topic, key: bytes, value: bytes | None
     ) -> asyncio.Future[Position]:

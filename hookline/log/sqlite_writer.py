@@ -81,6 +81,11 @@ class Writer:
             self._wake.set()
 
     @property
+    def healthy(self) -> bool:
+        """Whether the file takes what is written; it is tried again where it does not."""
+        return not self._broken and not self.ended
+
+    @property
     def ended(self) -> bool:
         """Whether the thread has ended, as it does when closed, and else never should."""
         return not self._thread.is_alive()

@@ -51,6 +51,7 @@ class Executor:
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
         metrics.unfinished.set_function(self._unfinished)
+        metrics.partitions.set_function(lambda: len(self._lanes))
 
     async def run(self) -> None:
         """Take partitions as they are assigned, until cancelled."""

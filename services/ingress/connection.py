@@ -40,6 +40,14 @@ class Connection(web.RequestHandler):
         elif self.head_since is None:
             self.head_since = self._loop.time()
 
+    def close_if_idle(self) -> None:
+        """End a connection that has no request; one with a request goes on being read.
+
+        aiohttp's own way drops the rest of a body that is on its way.
+        """
+        if self._waiter is not None and not self._waiter.done():
+            self.close()
+
     def close_if_overdue(self, oldest: float) -> None:
         """End a connection whose head was begun before a moment and is not complete."""
         transport = self.transport
@@ -84,6 +92,13 @@ class Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
+
+
+def close_idle(server: Server) -> None:
+    """End the connections that have no request."""
+    for connection in server.connections:
+        if isinstance(connection, Connection):
+            connection.close_if_idle()
 
 
 @asynccontextmanager

@@ -77,6 +77,11 @@ class RouterClient:
         """How many routers take requests."""
         return self._spread.routers
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes of requests whose outcome is not there yet."""
+        return self._bytes.taken
+
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Have a request judged whose body is here. Never raises."""
         size = request.ByteSize() + OVERHEAD_BYTES

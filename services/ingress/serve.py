@@ -1,15 +1,24 @@
 """Opens the public port and serves webhook URLs on it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from hookline.errors import BadConfiguration
+from hookline.telemetry import EdgeMetrics
 from services.ingress.app import Ingress, Router
-from services.ingress.connection import Server, server_options, sweeping
+from services.ingress.connection import (
+    Server,
+    close_idle,
+    server_options,
+    sweeping,
+)
+from services.ingress.traffic import Traffic
 
 STOP_GRACE_S = 10.0
+WRITE_S = 2.0
 BACKLOG = 1024
 
 
@@ -22,35 +31,59 @@ class Edge:
     head_timeout_s: float = 10.0
     body_timeout_s: float = 10.0
     body_floor_bytes_per_s: int = 1024
+    # A socket that listens already, as a worker gets it from its parent.
+    descriptor: int | None = None
+
+    @property
+    def place(self) -> str:
+        """As the command line names it."""
+        if self.descriptor is not None:
+            return f"fd:{self.descriptor}"
+        return f"{self.host}:{self.port}"
 
 
 @asynccontextmanager
-async def serve_http(edge: Edge, router: Router) -> AsyncIterator[int]:
-    """Serve until the block ends; gives the port. Raises BadConfiguration."""
+async def serve_http(
+    edge: Edge, router: Router, metrics: EdgeMetrics | None = None
+) -> AsyncIterator[int]:
+    """Serve until the block ends; gives the port. Raises BadConfiguration.
+
+    At its end nothing new is taken, and what was taken is answered within a limit.
+    """
     ingress = Ingress(
         router,
         body_timeout_s=edge.body_timeout_s,
         body_floor_bytes_per_s=edge.body_floor_bytes_per_s,
     )
-    server = Server(ingress.receive, **server_options())
+    traffic = Traffic(ingress.receive, metrics or EdgeMetrics(None))
+    server = Server(traffic.receive, **server_options())
     listener = await _listen(edge, server)
     async with sweeping(server, edge.head_timeout_s):
         try:
             yield listener.sockets[0].getsockname()[1]
         finally:
             listener.close()
-            server.pre_shutdown()
-            await server.shutdown(STOP_GRACE_S)
+            close_idle(server)
+            await traffic.wait_ended(STOP_GRACE_S)
+            await server.shutdown(WRITE_S)
             await listener.wait_closed()
 
 
 async def _listen(edge: Edge, server: Server) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
+        if edge.descriptor is not None:
+            inherited = socket.socket(fileno=edge.descriptor)
+            return await loop.create_server(server, sock=inherited, backlog=BACKLOG)
         return await loop.create_server(server, edge.host, edge.port, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
-        raise BadConfiguration(
-            f"cannot listen on {edge.host}:{edge.port} for webhooks: "
-            f"{getattr(error, 'strerror', None) or error}. "
-            "Stop what listens there, or choose another with --http."
-        ) from error
+        raise cannot_listen(edge.place, error) from error
+
+
+def cannot_listen(place: str, error: Exception) -> BadConfiguration:
+    """What to say where the public port cannot be had."""
+    return BadConfiguration(
+        f"cannot listen on {place} for webhooks: "
+        f"{getattr(error, 'strerror', None) or error}. "
+        "Stop what listens there, or choose another with --http."
+    )

@@ -45,6 +45,7 @@ class Taken(NamedTuple):
     event_id: EventId
     reply: event_pb2.Reply | None
     position: Future[Position]
+    begun: float
 
 
 class Receiver:
@@ -56,7 +57,7 @@ class Receiver:
         self._registry = registry
         self._log = log
         self._events = topics.events
-        self._metrics = metrics
+        self.metrics = metrics
         self._rejections = Sampled(logger)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
@@ -85,7 +86,8 @@ class Receiver:
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
         """What a request whose append has ended comes to. Raises faults of the log."""
-        request, event_id, reply, position = taken
+        request, event_id, reply, position, begun = taken
+        self.metrics.append_duration.observe(time.perf_counter() - begun)
         error = position.exception()
         if isinstance(error, Unavailable):
             return self.reject(request, error)
@@ -122,6 +124,7 @@ class Receiver:
         bodies.check(request, raw=served.raw)
         taken = self._append(served, request)
         await taken.position
+        self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
         self._count(request)
         return taken.event_id
 
@@ -161,14 +164,15 @@ class Receiver:
             accepted_at_us=time.time_ns() // 1000,
             request=request,
         )
+        begun = time.perf_counter()
         position = self._log.append(
             self._events, request.flow_id.encode(), event.SerializeToString()
         )
-        return Taken(request, event_id, served.reply, position)
+        return Taken(request, event_id, served.reply, position, begun)
 
     def _count(self, request: event_pb2.Request) -> None:
-        self._metrics.accepted.inc()
-        self._metrics.body_bytes.inc(len(request.body))
+        self.metrics.accepted.inc()
+        self.metrics.body_bytes.inc(len(request.body))
 
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
@@ -185,7 +189,7 @@ class Receiver:
     def reject(self, request: event_pb2.Request, error: Error) -> event_pb2.Outcome:
         """Refuse a request; counted, and told in a line."""
         reason = REASON_NAMES[reason_of(error)]
-        self._metrics.rejected(reason)
+        self.metrics.rejected(reason)
         cause = error.cause if isinstance(error, Unauthenticated) else str(error)
         self._rejections.line(
             "event.rejected",

@@ -33,7 +33,9 @@ def add_router(
     most_bytes_in_flight: int = MOST_BYTES_IN_FLIGHT,
 ) -> str:
     """Add RouterService to a server; returns its full name."""
-    servicer = RouterServicer(receiver, ByteBound(most_bytes_in_flight))
+    bound = ByteBound(most_bytes_in_flight)
+    receiver.metrics.bytes_in_flight.set_function(lambda: bound.taken)
+    servicer = RouterServicer(receiver, bound)
     router_pb2_grpc.add_RouterServiceServicer_to_server(servicer, server)
     return router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name
 

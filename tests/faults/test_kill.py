@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.caller import call
 from tests.instance import JSON
-from tests.processes import Up, up
+from tests.processes import Service, up
 
 KILLS = 20
 FLOWS = 6
@@ -96,7 +96,7 @@ async def caller(world: World, flow_id: str, http: str) -> None:
         await world.tell()
 
 
-async def kill_in_mid_traffic(world: World, hookline: Up, after: int) -> None:
+async def kill_in_mid_traffic(world: World, hookline: Service, after: int) -> None:
     """Let callers in, and kill the process when so many more were accepted."""
     goal = world.count + after
     async with asyncio.TaskGroup() as callers:

@@ -1,0 +1,5 @@
+"""`python -m hookline.cli` is the `hookline` command."""
+
+from hookline.cli import main
+
+main()

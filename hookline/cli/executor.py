@@ -1,0 +1,80 @@
+"""The executor: how it is put together, and alone in its process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from hookline.cli.addresses import with_port
+from hookline.cli.admin import serve_admin
+from hookline.cli.log_place import parse_place
+from hookline.cli.process import Facts, run_service
+from hookline.cli.readiness import Readiness
+from hookline.cli.wiring import Shared, admin_of, following, sharing
+from hookline.components import Resources
+from hookline.http_client import GuardedClient
+from hookline.settings import Settings
+from hookline.telemetry import Metrics, ProcessMetrics
+from services.executor.attempts import Attempts
+from services.executor.execution import Executions
+from services.executor.flows import Flows
+from services.executor.journal import Journal, Listener
+from services.executor.serve import Executor, Limits, executing
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorOptions:
+    """What the command line says of an executor."""
+
+    log: str
+    admin: str
+
+
+def run_executor(options: ExecutorOptions) -> None:
+    """Run flows in this process. Raises BadConfiguration, Unavailable."""
+    place = parse_place(options.log)
+
+    @asynccontextmanager
+    async def opened(settings: Settings, readiness: Readiness) -> AsyncIterator[Facts]:
+        process = ProcessMetrics(lambda: readiness.ready)
+        metrics = Metrics(router=None, executor=process.registry)
+        admin = admin_of(options.admin, process, readiness)
+        async with (
+            serve_admin(admin) as admin_port,
+            sharing(place, settings, metrics, readiness) as shared,
+            following(shared, readiness),
+            running_executor(shared),
+        ):
+            yield {
+                "log": str(place),
+                "admin": f"http://{with_port(options.admin, admin_port)}",
+            }
+
+    run_service("executor", opened)
+
+
+@asynccontextmanager
+async def running_executor(
+    shared: Shared, listener: Listener | None = None
+) -> AsyncIterator[None]:
+    """Run flows while the block runs; drain at its end."""
+    settings = shared.settings.executor
+    async with GuardedClient(allow=shared.settings.egress.allow) as http:
+        flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
+        journal = Journal(shared.log, shared.topics, shared.metrics, listener)
+        attempts = Attempts(shared.metrics)
+        executions = Executions(flows, attempts, journal)
+        limits = Limits(
+            settings.concurrent_executions,
+            settings.unfinished_per_partition,
+            drain_s=settings.drain_s,
+            handover_s=settings.handover_s,
+        )
+        executor = Executor(
+            shared.log,
+            shared.topics,
+            executions,
+            shared.metrics,
+            limits=limits,
+        )
+        async with executing(executor):
+            yield

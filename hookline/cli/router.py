@@ -1,0 +1,135 @@
+"""The router: how it is put together, and alone in its process."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from hookline.cli.addresses import with_port
+from hookline.cli.admin import serve_admin
+from hookline.cli.log_place import parse_place
+from hookline.cli.process import Facts, run_service
+from hookline.cli.readiness import Readiness
+from hookline.cli.wiring import Shared, admin_of, following, sharing
+from hookline.errors import BadConfiguration
+from hookline.settings import Settings
+from hookline.telemetry import Metrics, ProcessMetrics
+from services.console.execution_service import add_executions
+from services.console.history import History
+from services.router.applier import Applier
+from services.router.receiver import Receiver
+from services.router.registry import Registry
+from services.router.router_service import add_router
+from services.router.serve import Add, Door, router_services, serve_grpc
+
+EDGE_UNNAMED = (
+    "set HOOKLINE_ROUTER__EDGE_TOKENS: tokens by which ingress processes may hand webhooks "
+    "in; each shows one of them (HOOKLINE_INGRESS__ROUTER_TOKEN)"
+)
+CALLERS_UNNAMED = (
+    "set HOOKLINE_ROUTER__TOKENS: tokens by which internal callers may publish, and apply "
+    "flows; each shows one of them (HOOKLINE_TOKEN)"
+)
+ONE_FOR_BOTH = (
+    "HOOKLINE_ROUTER__TOKENS and HOOKLINE_ROUTER__EDGE_TOKENS share a token: make another, "
+    "so that each lets in only those it was given to"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions:
+    """What the command line says of a router."""
+
+    grpc: str
+    log: str
+    admin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The router's parts."""
+
+    registry: Registry
+    applier: Applier
+    receiver: Receiver
+
+
+def run_router(options: RouterOptions) -> None:
+    """Serve the gRPC port from this process. Raises BadConfiguration, Unavailable."""
+    place = parse_place(options.log)
+
+    @asynccontextmanager
+    async def opened(settings: Settings, readiness: Readiness) -> AsyncIterator[Facts]:
+        door = _door(options.grpc, settings)
+        process = ProcessMetrics(lambda: readiness.ready)
+        metrics = Metrics(router=process.registry, executor=None)
+        admin = admin_of(options.admin, process, readiness)
+        async with (
+            serve_admin(admin) as admin_port,
+            sharing(place, settings, metrics, readiness) as shared,
+        ):
+            routing = routing_of(shared)
+            services = (
+                edge_service(shared, routing),
+                *internal_services(shared, routing),
+            )
+            async with (
+                following(shared, readiness),
+                serve_grpc(door, services, lambda: readiness.able) as port,
+            ):
+                yield {
+                    "grpc": with_port(options.grpc, port),
+                    "log": str(place),
+                    "admin": f"http://{with_port(options.admin, admin_port)}",
+                }
+
+    run_service("router", opened)
+
+
+def routing_of(shared: Shared) -> Routing:
+    """Build the router; before the catalog is followed, so that it sees every flow."""
+    public_url = shared.settings.ingress.public_url
+    registry = Registry(shared.catalog, shared.secrets, public_url)
+    applier = Applier(
+        shared.catalog, shared.log, shared.topics, shared.secrets, shared.types
+    )
+    receiver = Receiver(registry, shared.log, shared.topics, shared.metrics)
+    return Routing(registry, applier, receiver)
+
+
+def edge_service(shared: Shared, routing: Routing) -> Add:
+    """What ingress processes find on the gRPC port."""
+    most = shared.settings.router.most_bytes_in_flight
+    return lambda server: add_router(
+        routing.receiver, server, most_bytes_in_flight=most
+    )
+
+
+def internal_services(shared: Shared, routing: Routing) -> tuple[Add, ...]:
+    """What internal callers find on the gRPC port."""
+    history = History(shared.log, shared.topics)
+    return (
+        *router_services(routing.receiver, routing.applier, routing.registry),
+        lambda server: add_executions(history, server),
+    )
+
+
+def revealed(tokens: Sequence[SecretStr]) -> list[str]:
+    """Tokens as those who compare them need them."""
+    return [token.get_secret_value() for token in tokens]
+
+
+def _door(place: str, settings: Settings) -> Door:
+    tokens = revealed(settings.router.tokens)
+    edge_tokens = revealed(settings.router.edge_tokens)
+    mistakes = []
+    if not edge_tokens:
+        mistakes.append(EDGE_UNNAMED)
+    if not tokens:
+        mistakes.append(CALLERS_UNNAMED)
+    if set(tokens) & set(edge_tokens):
+        mistakes.append(ONE_FOR_BOTH)
+    if mistakes:
+        raise BadConfiguration("\n".join(mistakes))
+    return Door(place, tokens, settings.router.reflection, edge_tokens=edge_tokens)
