@@ -15,6 +15,7 @@ from hookline.topics import Topics
 from hookline.v1 import flow_pb2
 
 CATCH_UP_S: Final = 2.0
+CATCH_UP_PAUSE_S: Final = 0.02
 logger = get_logger(__name__)
 Changed = Callable[[FlowId], None]
 
@@ -42,6 +43,8 @@ class Catalog:
         self._current: dict[str, int] = {}
         self._next_offset = 0
         self._caught_up = asyncio.Event()
+        self._answer: asyncio.Future[None] | None = None
+        self._asked = asyncio.Event()
         self._news = asyncio.Condition()
         self._listeners: list[Changed] = []
 
@@ -72,10 +75,11 @@ class Catalog:
 
         Raises Unavailable where the log cannot be asked.
         """
-        end = (await self._log.bounds(self._topic, 0)).end
         try:
-            async with asyncio.timeout(CATCH_UP_S), self._news:
-                await self._news.wait_for(lambda: self._next_offset >= end)
+            async with asyncio.timeout(CATCH_UP_S):
+                end = (await self._log.bounds(self._topic, 0)).end
+                async with self._news:
+                    await self._news.wait_for(lambda: self._next_offset >= end)
         except TimeoutError as error:
             raise Unavailable("The flows are being read: try again later.") from error
 
@@ -91,8 +95,35 @@ class Catalog:
         async with self._news:
             await self._news.wait_for(lambda: self._current.get(flow_id, 0) >= version)
 
+    def caught_up(self) -> "asyncio.Future[None]":
+        """A future for `catch_up`: one for all who ask while another is under way."""
+        if self._answer is None:
+            self._answer = asyncio.get_running_loop().create_future()
+            self._asked.set()
+        return self._answer
+
     async def run(self) -> None:
         """Follow the topic until cancelled, or until the log closes."""
+        async with asyncio.TaskGroup() as tasks:
+            answering = tasks.create_task(self._answer_all())
+            await self._follow()
+            answering.cancel()
+
+    async def _answer_all(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            answer, self._answer = self._answer, None
+            try:
+                await self.catch_up()
+            except Unavailable as error:
+                _settle(answer, error)
+            else:
+                _settle(answer, None)
+            # However many ask for what is not there, the log is asked so often only.
+            await asyncio.sleep(CATCH_UP_PAUSE_S)
+
+    async def _follow(self) -> None:
         async for batch in self._log.follow(self._topic):
             if batch == CAUGHT_UP:
                 self._caught_up.set()
@@ -119,3 +150,13 @@ class Catalog:
         self._versions[flow.id, flow.version] = flow
         self._current[flow.id] = flow.version
         return flow.id
+
+
+def _settle(answer: "asyncio.Future[None] | None", error: Unavailable | None) -> None:
+    if answer is None or answer.done():
+        return
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)
+        answer.exception()  # who asked may have left

@@ -94,7 +94,9 @@ def routing_of(shared: Shared) -> Routing:
     applier = Applier(
         shared.catalog, shared.log, shared.topics, shared.secrets, shared.types
     )
-    receiver = Receiver(registry, shared.log, shared.topics, shared.metrics)
+    receiver = Receiver(
+        registry, shared.log, shared.topics, shared.metrics, shared.catalog.caught_up
+    )
     return Routing(registry, applier, receiver)
 
 

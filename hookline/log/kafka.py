@@ -16,6 +16,7 @@ from hookline.log.kafka_ranges import Follower, Ranges
 from hookline.log.kafka_reader import GroupReader, KafkaAssignment
 from hookline.log.kafka_topics import check_topics, create_topics, trim
 from hookline.log.kafka_writer import Writer, fail
+from hookline.telemetry import get_logger
 
 __all__ = [
     "Cluster",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 SWEEP_S = 0.1
 CLOSE_S = 10.0
+logger = get_logger(__name__)
 
 
 class KafkaLog:
@@ -175,6 +177,8 @@ async def open_log(
     )
     if sentences:
         raise BadConfiguration("\n".join(sentences))
+    if durability != Durability():
+        _say_what_is_weakened(durability)
     writer = Writer(
         cluster,
         [cluster.name_of(topic.name) for topic in topics],
@@ -201,3 +205,15 @@ async def open_log(
             await log.close()
             sweeper.cancel()
             watcher.cancel()
+
+
+def _say_what_is_weakened(durability: Durability) -> None:
+    copies, needed = durability.replication, durability.min_insync
+    if copies < Durability().replication or needed < Durability().min_insync:
+        logger.warning(
+            "log.weakened",
+            copies=copies,
+            needed_for_2xx=needed,
+            advice=f"an accepted event is lost with {needed} broker(s), and while "
+            f"{copies - needed + 1} are away nothing is accepted",
+        )

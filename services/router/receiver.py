@@ -48,12 +48,31 @@ class Taken(NamedTuple):
     begun: float
 
 
+class Unsure(NamedTuple):
+    """A request for a flow that is not known here, where others apply flows, too."""
+
+    request: event_pb2.Request
+    caught_up: Future[None]
+
+
+CatchUp = Callable[[], Future[None]]
+
+
 class Receiver:
-    """The router's answer to requests; the edge calls it directly or over gRPC."""
+    """The router's answer to requests; the edge calls it directly or over gRPC.
+
+    With `catch_up`, no flow is unknown before what other routers have applied is read.
+    """
 
     def __init__(
-        self, registry: Registry, log: Log, topics: Topics, metrics: Metrics
+        self,
+        registry: Registry,
+        log: Log,
+        topics: Topics,
+        metrics: Metrics,
+        catch_up: CatchUp | None = None,
     ) -> None:
+        self._catch_up = catch_up
         self._registry = registry
         self._log = log
         self._events = topics.events
@@ -63,17 +82,35 @@ class Receiver:
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
         verdict = self.take(request)
+        if isinstance(verdict, Unsure):
+            with suppress(Unavailable):
+                await verdict.caught_up
+            verdict = self.take_again(verdict)
         if not isinstance(verdict, Taken):
             return verdict
-        with suppress(Unavailable):
+        with suppress(Rejected, Unavailable):
             await verdict.position
         return self.settle(verdict)
 
-    def take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
+    def take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken | Unsure:
         """Judge a request, and append its event where it passes; waits for nothing.
 
-        Whoever gets a `Taken` asks `settle` when its position is done.
+        Whoever gets a `Taken` asks `settle` when its position is done, with an `Unsure`
+        `take_again` when it has caught up.
         """
+        if self._catch_up is not None and not self._registry.has(request.flow_id):
+            return Unsure(request, self._catch_up())
+        return self._take(request)
+
+    def take_again(self, unsure: Unsure) -> event_pb2.Outcome | Taken:
+        """Judge a request with all that is known anywhere."""
+        if (error := unsure.caught_up.exception()) is None:
+            return self._take(unsure.request)
+        if isinstance(error, Unavailable):
+            return self.reject(unsure.request, error)
+        raise error
+
+    def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
         try:
             if request.method in ("HEAD", "OPTIONS"):
                 return self._describe(request)
@@ -89,7 +126,7 @@ class Receiver:
         request, event_id, reply, position, begun = taken
         self.metrics.append_duration.observe(time.perf_counter() - begun)
         error = position.exception()
-        if isinstance(error, Unavailable):
+        if isinstance(error, Rejected | Unavailable):
             return self.reject(request, error)
         if error is not None:
             raise error
@@ -109,6 +146,7 @@ class Receiver:
         Rejected becomes the verdict.
         """
         try:
+            await self._know(head.flow_id)
             if head.method not in ("HEAD", "OPTIONS"):
                 served, verifier = self._admit(head, declared_size or 0)
                 verifier.verify_head(head)
@@ -119,6 +157,7 @@ class Receiver:
 
     async def publish(self, request: event_pb2.Request) -> EventId:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
+        await self._know(request.flow_id)
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
         bodies.check(request, raw=served.raw)
@@ -127,6 +166,10 @@ class Receiver:
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
         self._count(request)
         return taken.event_id
+
+    async def _know(self, flow_id: str) -> None:
+        if self._catch_up is not None and not self._registry.has(flow_id):
+            await self._catch_up()
 
     def _served(self, flow_id: str) -> ServedFlow:
         served = self._registry.get(flow_id)

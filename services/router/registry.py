@@ -50,6 +50,10 @@ class Registry:
         """The flow with this id, if it is served."""
         return self._served.get(flow_id)
 
+    def has(self, flow_id: str) -> bool:
+        """Whether a flow is served."""
+        return flow_id in self._served
+
     def all(self) -> Iterator[ServedFlow]:
         """Every served flow, by id."""
         for flow_id in sorted(self._served):

@@ -17,7 +17,7 @@ from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
 from services.router.answers import Answers, Context
 from services.router.byte_bound import OVERHEAD_BYTES, ByteBound, Share
-from services.router.receiver import Receiver, Taken
+from services.router.receiver import Receiver, Taken, Unsure
 
 MOST_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 FULL = "Too many bytes wait for the log: send the request again later."
@@ -106,6 +106,21 @@ class _Stream:
             verdict = self._receiver.take(request)
         except Exception as error:  # noqa: BLE001 - the others of this stream go on
             verdict = _fault(request, error)
+        if isinstance(verdict, Unsure):
+            again = partial(self._take_again, number, size, verdict)
+            verdict.caught_up.add_done_callback(again)
+        else:
+            self._pass(number, size, verdict)
+
+    def _take_again(self, number: int, size: int, unsure: Unsure, _: Any) -> None:
+        verdict: event_pb2.Outcome | Taken
+        try:
+            verdict = self._receiver.take_again(unsure)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
+            verdict = _fault(unsure.request, error)
+        self._pass(number, size, verdict)
+
+    def _pass(self, number: int, size: int, verdict: event_pb2.Outcome | Taken) -> None:
         if isinstance(verdict, Taken):
             settle = partial(self._settle, number, size, verdict)
             verdict.position.add_done_callback(settle)
