@@ -2,12 +2,15 @@
 
 from hypothesis import settings
 
+from tests.instance_on_kafka import kafka_log, open_instance
 from tests.kafka_fixtures import kafka_of_three, kafka_servers, three_brokers
 from tests.needs import pytest_configure, pytest_runtest_setup
 
 __all__ = [
+    "kafka_log",
     "kafka_of_three",
     "kafka_servers",
+    "open_instance",
     "pytest_configure",
     "pytest_runtest_setup",
     "three_brokers",

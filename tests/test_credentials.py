@@ -6,12 +6,12 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.caller import Answer
-from tests.instance import Instance, running
+from tests.instance import Instance
+from tests.instance_on_kafka import Opening
 
 NOW = "two"  # the secret in use
 BEFORE = "one"  # the secret before it, still taken
@@ -82,9 +82,9 @@ steps: [{{id: keep, use: transform, with: {{body: "=$type(body)"}}}}]
 
 
 @pytest.fixture
-async def hookline(tmp_path: Path) -> AsyncIterator[Instance]:
+async def hookline(open_instance: Opening) -> AsyncIterator[Instance]:
     flows = map(flow, SCHEMES)
-    async with running(tmp_path, *flows, environment=SECRETS) as instance:
+    async with open_instance(*flows, environment=SECRETS) as instance:
         yield instance
 
 

@@ -1,14 +1,15 @@
 """The straight line: a webhook comes in over HTTP, is kept, and its flow runs.
 
-Ingress, router and executor in one loop, real HTTP, real gRPC, the embedded log.
+Ingress, router and executor in one loop, real HTTP, real gRPC; once on the embedded log,
+once on a real Kafka with the edge's stream between ingress and router.
 """
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.instance import Instance, running
+from tests.instance import Instance
+from tests.instance_on_kafka import Opening
 
 # A flow that shows what its steps get to see.
 MIRROR = """
@@ -22,8 +23,8 @@ steps:
 
 
 @pytest.fixture
-async def hookline(tmp_path: Path) -> AsyncIterator[Instance]:
-    async with running(tmp_path, MIRROR) as instance:
+async def hookline(open_instance: Opening) -> AsyncIterator[Instance]:
+    async with open_instance(MIRROR) as instance:
         yield instance
 
 
