@@ -71,9 +71,32 @@ def configure(*, verbose: bool = False) -> None:
             ],
         )
     )
+    handler.addFilter(Sparing())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # It writes access tokens at DEBUG.
     logging.getLogger("oauthlib").setLevel(logging.INFO)
+
+
+class Sparing(logging.Filter):
+    """One line a second of each library; they say much while a peer is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_at: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written; those left out are counted in the next one."""
+        library = record.name.partition(".")[0]
+        now = time.monotonic()
+        if now < self._next_at.get(library, now):
+            self._left_out[library] = self._left_out.get(library, 0) + 1
+            return False
+        self._next_at[library] = now + 1.0
+        if left_out := self._left_out.pop(library, 0):
+            record.msg = f"{record.getMessage()} ({left_out} more lines left out)"
+            record.args = ()
+        return True
 
 
 def silence_libraries() -> None:
