@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,9 @@ from typing import Any
 import msgspec
 
 from tests.caller import call
+from tests.waiting import until_asked
 
 HOOKLINE = str(Path(sys.executable).parent / "hookline")
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Return when a condition holds; the test's own time limit bounds it."""
-    while True:
-        if await condition():
-            return
-        await asyncio.sleep(0.02)
 
 
 @dataclass(slots=True)
@@ -61,7 +54,7 @@ class Service:
         async def ready() -> bool:
             return not await self.missing()
 
-        await until(ready)
+        await until_asked(ready)
 
     async def wait_missing(self, name: str) -> None:
         """Return when it lacks something, or is stopping (`service`)."""
@@ -69,7 +62,7 @@ class Service:
         async def lacks() -> bool:
             return name in await self.missing()
 
-        await until(lacks)
+        await until_asked(lacks)
 
     async def metric(self, name: str) -> float:
         """The sum of a metric's samples; `name` may end within the labels."""
@@ -83,7 +76,7 @@ class Service:
         async def reached() -> bool:
             return await self.metric(name) >= wanted
 
-        await until(reached)
+        await until_asked(reached)
 
     async def kill(self) -> None:
         """End it at once, as a crash does."""

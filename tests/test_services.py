@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.caller import Answer, call, read_answer, request_bytes
-from tests.processes import HOOKLINE, Service, run, service, until, up
+from tests.processes import HOOKLINE, Service, run, service, up
+from tests.waiting import until_asked
 
 JSON = ("Content-Type", "application/json")
 HELLO = """\
@@ -241,7 +242,7 @@ async def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     async with running(tmp_path, "--workers", "2") as line:
         workers = children(line.ingress)
         await line.ingress.kill()
-        await until(partial(all_gone, workers))
+        await until_asked(partial(all_gone, workers))
 
         with pytest.raises(ConnectionError):
             await send(line.ingress)
