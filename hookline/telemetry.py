@@ -268,6 +268,11 @@ class ExecutorMetrics:
             "Events read from the log whose execution has not ended",
             registry=registry,
         )
+        self.lag = Gauge(
+            "hookline_lag_events",
+            "Events in this executor's partitions that have not ended, read or unread",
+            registry=registry,
+        )
         self.partitions = Gauge(
             "hookline_partitions_owned",
             "Partitions of events that this executor runs",

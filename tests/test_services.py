@@ -23,6 +23,12 @@ id: hello
 trigger: {webhook: {auth: {type: none}}}
 steps: [{id: greet, use: transform, with: {body: "='Hello, ' & body.name"}}]
 """
+WAITING = """\
+id: waiting
+trigger: {webhook: {auth: {type: none}}}
+steps: [{id: call, use: http.request, with: {url: "http://127.0.0.1:1/"},
+         retry: {initial_interval: 1h, maximum_interval: 1h}}]
+"""
 TOKENS = {
     "HOOKLINE_ROUTER__TOKENS": "inner",
     "HOOKLINE_ROUTER__EDGE_TOKENS": "edge, another-edge",
@@ -249,16 +255,21 @@ async def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 async def test_an_executor_alone_runs_what_is_in_the_log(tmp_path: Path) -> None:
-    """The log was left by another process; the executor says when it is ready."""
+    """The log was left by another process; what cannot end yet is the executor's lag."""
     data = tmp_path / "log"
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "hello.yaml").write_text(HELLO)
+    (tmp_path / "flows" / "waiting.yaml").write_text(WAITING)
     async with up(data, "--no-executor", "--flows", str(tmp_path / "flows")) as first:
         assert (await send(first)).status == 200
+        for _ in range(3):
+            await call(first.http, "POST", "/hook/waiting", (JSON,), b"{}")
         assert await first.stop() == 0
     async with service("executor", "--log", f"sqlite:{data}") as executor:
         await executor.wait_ready()
         await executor.wait_metric('hookline_executions_total{status="completed"', 1)
+
+        await executor.wait_metric("hookline_lag_events", 3)
 
         assert executor.started["service"] == "executor"
         assert await executor.metric("hookline_partitions_owned") == 8

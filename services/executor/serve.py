@@ -10,6 +10,7 @@ from hookline.log import Assignment, Commit, Log
 from hookline.telemetry import Metrics, get_logger
 from hookline.topics import Topics
 from services.executor.execution import Executions
+from services.executor.lag import Lag
 from services.executor.lanes import Lanes
 from services.executor.tenure import Tenure
 
@@ -52,12 +53,15 @@ class Executor:
         self._lanes: set[Lanes] = set()
         metrics.unfinished.set_function(self._unfinished)
         metrics.partitions.set_function(lambda: len(self._lanes))
+        self._lag = Lag(log, topics.events, metrics)
 
     async def run(self) -> None:
         """Take partitions as they are assigned, until cancelled."""
-        async with asyncio.TaskGroup() as partitions:
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(self._lag.follow())
             async for assignment in self._log.assignments(self._topic, GROUP):
-                partitions.create_task(self._consume(assignment))
+                tasks.create_task(self._consume(assignment))
+            following.cancel()
 
     def _unfinished(self) -> int:
         return sum(lanes.unfinished for lanes in self._lanes)
@@ -98,9 +102,10 @@ class Executor:
         committer = tasks.create_task(self._commit(assignment, lanes))
         stopper = tasks.create_task(_stop_at_end(assignment, lanes))
         try:
-            async for records in assignment.records():
-                lanes.add(records)
-                await lanes.wait_for_room()
+            with self._lag.counting(assignment, lambda: lanes.commit_offset):
+                async for records in assignment.records():
+                    lanes.add(records)
+                    await lanes.wait_for_room()
             await lanes.drain(self._limits.handover_s if assignment.owned() else 0.0)
         finally:
             self._lanes.discard(lanes)
