@@ -12,8 +12,13 @@ else
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+PROFILE ?= default
+SETTINGS_default := COMPOSE_PROFILES=default
+SETTINGS_small := COMPOSE_PROFILES=small HOOKLINE_LOG=kafka://kafka:9092 HOOKLINE_KAFKA__REPLICATION=1 HOOKLINE_KAFKA__MIN_INSYNC=1
+
 .DEFAULT_GOAL := help
-.PHONY: help install up test kafka test-kafka check format docs protos bench first-webhook lock all clean
+.PHONY: help install up test kafka test-kafka docker test-compose compose-up compose-down check format docs protos bench first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -56,6 +61,26 @@ kafka: .kafka/classes.jsa ## a Kafka for the tests, from Maven Central (needs Ma
 test-kafka: $(VENV)/.dev $(if $(and $(shell command -v mvn),$(shell command -v java)),kafka) ## the tests on a real Kafka
 	@$(BIN)/python -m pytest -q -m kafka $(ARGS)
 
+docker: $(VENV)/.dev ## a Docker engine for the tests, where none answers (on Debian, as root)
+	@$(BIN)/python -m tests.engine
+
+test-compose: $(VENV)/.dev ## the tests of image and compose file, on a real Docker engine
+	@$(BIN)/python -m pytest -q -m docker $(ARGS)
+
+# Tokens are made here, once, and are in no commit; the profile stays the same for what is run by hand.
+.env:
+	@word() { $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))'; }; umask 077; \
+	  printf '%s\n' $(SETTINGS_$(PROFILE)) "HOOKLINE_TOKEN=$$(word)" "HOOKLINE_INGRESS__ROUTER_TOKEN=$$(word)" > $@
+	@echo "wrote $@: the tokens, and the profile $(PROFILE)" >&2
+
+compose-up: .env ## Hookline on Kafka in containers; PROFILE=small has one broker instead of three
+	@case '$(origin PROFILE)' in file) ;; *) grep -qx 'COMPOSE_PROFILES=$(PROFILE)' .env || \
+	  { echo ".env has another profile, whose brokers hold its events: to change over, make compose-down and move .env away" >&2; exit 1; }; esac
+	@$(COMPOSE) up --detach --build $(ARGS)
+
+compose-down: .env ## stop it; ARGS=--volumes forgets the events too
+	@$(COMPOSE) down $(ARGS)
+
 check: $(VENV)/.dev ## format, lint, types, imports, protos: read only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -87,7 +112,7 @@ lock: ## pin everything anew (needs uv)
 	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --no-strip-extras --python-version 3.11 $(ARGS) pyproject.toml --extra build -o requirements.lock
 	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --no-strip-extras --python-version 3.11 $(ARGS) pyproject.toml --extra build --extra dev -c requirements.lock -o requirements-dev.lock
 
-all: check test test-kafka ## what CI runs
+all: check test test-kafka test-compose ## what CI runs
 
 clean: ## forget the environment and generated code
-	rm -rf $(VENV) .kafka hookline/v1
+	rm -rf $(VENV) .kafka .docker hookline/v1

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from tests import jars
+from tests import engine, jars
 
 
 def no_kafka() -> str | None:
@@ -19,7 +19,10 @@ def no_kafka() -> str | None:
 
 
 # The marker, and what tells why its tests can't run here (None: they can).
-NEEDS: Mapping[str, Callable[[], str | None]] = {"kafka": no_kafka}
+NEEDS: Mapping[str, Callable[[], str | None]] = {
+    "kafka": no_kafka,
+    "docker": engine.why_not,
+}
 
 
 def verdict(

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from hookline.cli.log_place import (
@@ -14,11 +14,14 @@ from hookline.cli.log_place import (
     topics_of,
 )
 from hookline.errors import BadConfiguration, Unavailable
+from hookline.log import Topic
+from hookline.log.kafka import Cluster, Durability
 from hookline.log.kafka_topics import check_topics, create_topics
 from hookline.settings import Settings
 from hookline.telemetry import silence_libraries
 
 PAUSE_S = 1.0
+SPREAD_S = 10.0
 Found = TypeVar("Found")
 
 
@@ -35,7 +38,9 @@ def create_missing(log: str, wait_s: float) -> tuple[list[str], list[str]]:
 
     async def create() -> list[str]:
         made.extend(await create_topics(cluster, topics, durability))
-        return await check_topics(cluster, topics, durability)
+        # The broker that is asked next may hear of them a moment later.
+        until = time.monotonic() + (SPREAD_S if made else 0.0)
+        return await _checked_until(until, cluster, topics, durability)
 
     silence_libraries()
     return made, asyncio.run(_patiently(create, wait_s))
@@ -53,14 +58,21 @@ def check_all(log: str, wait_s: float) -> list[str]:
     until = time.monotonic() + wait_s
 
     async def check() -> list[str]:
-        while True:
-            mistakes = await check_topics(cluster, topics, durability)
-            if not mistakes or time.monotonic() >= until:
-                return mistakes
-            await asyncio.sleep(PAUSE_S)
+        return await _checked_until(until, cluster, topics, durability)
 
     silence_libraries()
     return asyncio.run(_patiently(check, wait_s))
+
+
+async def _checked_until(
+    until: float, cluster: Cluster, topics: Sequence[Topic], durability: Durability
+) -> list[str]:
+    """What is wrong; asked again until then, where something is."""
+    while True:
+        mistakes = await check_topics(cluster, topics, durability)
+        if not mistakes or time.monotonic() >= until:
+            return mistakes
+        await asyncio.sleep(PAUSE_S)
 
 
 def leave_with(mistakes: list[str]) -> None:
