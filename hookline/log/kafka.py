@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 
 from hookline.errors import BadConfiguration, Error, Unavailable
 from hookline.log import Bounds, CaughtUp, Position, Record, Topic, partition_of
+from hookline.log.kafka_assignment import KafkaAssignment
 from hookline.log.kafka_cluster import Cluster, Durability
 from hookline.log.kafka_ranges import Follower, Ranges
-from hookline.log.kafka_reader import GroupReader, KafkaAssignment
+from hookline.log.kafka_reader import GroupReader
 from hookline.log.kafka_topics import check_topics, create_topics, trim
 from hookline.log.kafka_writer import Writer, fail
 from hookline.telemetry import get_logger
@@ -126,9 +127,14 @@ class KafkaLog:
         await trim(self._cluster, self._cluster.name_of(topic.name), before)
 
     async def fail_overdue(self) -> None:
-        """Fail what has waited for longer than the deadline, until cancelled."""
+        """Fail what has waited for longer than the deadline, until cancelled.
+
+        Raises Error where a reader is stuck in its client: the process ends with it.
+        """
         while True:
             await asyncio.sleep(min(SWEEP_S, self._deadline_s / 4))
+            if any(reader.stuck for reader in self._readers.values()):
+                raise Error("the log's reader is stuck; start again, nothing is lost")
             now = self._loop.time()
             due = 0
             for deadline, future in self._overdue:

@@ -214,7 +214,7 @@ class Follower:
             try:
                 consumer = self._cluster.connect(KafkaConsumer, **self._options)
                 self._follow(consumer)
-            except (KafkaError, Unavailable, RuntimeError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, a new client mends it
                 logger.warning("log.follow_delayed", error=type(error).__name__)
                 self._stopping.wait(PAUSE_S)
             finally:

@@ -9,8 +9,7 @@ the broker has lost is an alarm, never a jump.
 import asyncio
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -20,109 +19,26 @@ from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRange
 from kafka.net.selector import KernelEvent
 
 from hookline.errors import Unavailable
-from hookline.log import Commit, Record, Topic
+from hookline.log import Commit, Topic
+from hookline.log.kafka_assignment import KafkaAssignment
 from hookline.log.kafka_cluster import Cluster
 from hookline.log.kafka_ranges import as_record, close_consumer, reading_options
 from hookline.telemetry import get_logger
 
 POLL_MS: Final = 100
 MOST_POLLED: Final = 4_000
-# A buffer above the one is paused, one below the other is resumed.
-FULL_RECORDS: Final = 4_000
-FULL_BYTES: Final = 4 * 1024 * 1024
 HEARTBEAT_MS: Final = 500
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
 # Of the session's time, after which we do not trust that the group still counts on us.
 SESSION_PART: Final = 0.9
 CALL_MS: Final = 5_000
-# What the client raises when it, or what it talks to, is not well.
-BROKEN: Final = (KafkaError, Unavailable, RuntimeError, OSError, ValueError)
+# After so many clients that could read nothing at all, partitions are tried one by one.
+FAILURES_BEFORE_PROBE: Final = 3
+PROBE_MS: Final = 500
+STUCK_S: Final = 30.0
+Found = dict[TopicPartition, list[Any]]
 logger = get_logger(__name__)
-
-
-class KafkaAssignment:
-    """One partition while this member owns it; made and ended by the reader's thread."""
-
-    def __init__(
-        self, reader: "GroupReader", partition: int, committed: Commit | None
-    ) -> None:
-        self.partition = partition
-        self.committed = committed
-        self.released = threading.Event()
-        self._reader = reader
-        self._batches: deque[list[Record]] = deque()
-        self._news = asyncio.Event()
-        self._over = asyncio.Event()
-        self._ended = False
-        self._lost = False
-        # Written by the reader's thread and by the loop, each its own sum.
-        self._put_records = self._put_bytes = 0
-        self._taken_records = self._taken_bytes = 0
-
-    async def records(self) -> AsyncIterator[Sequence[Record]]:
-        """Batches from the commit on; ends when ownership ends."""
-        while True:
-            while self._batches and not self._ended:
-                batch = self._batches.popleft()
-                self._taken_records += len(batch)
-                self._taken_bytes += _size(batch)
-                yield batch
-            if self._ended:
-                return
-            await self._news.wait()
-            self._news.clear()
-
-    def owned(self) -> bool:
-        """Whether the partition is ours beyond doubt; false while the group is silent."""
-        return not self._lost and self._reader.in_touch()
-
-    async def wait_ended(self) -> None:
-        """Return when the partition is to be given away, or is lost."""
-        await self._over.wait()
-
-    async def commit(self, commit: Commit) -> None:
-        """Keep how far the group has come. Raises Unavailable: perhaps kept."""
-        if self._lost:
-            raise Unavailable("The partition belongs to another member now.")
-        await self._reader.commit(self.partition, commit)
-
-    def release(self) -> None:
-        """Nothing of it is running any more."""
-        self.released.set()
-
-    def put(self, records: list[Record]) -> None:
-        """Add what was read; called by the reader's thread."""
-        self._put_records += len(records)
-        self._put_bytes += _size(records)
-        self._batches.append(records)
-
-    def wake(self) -> None:
-        """Something has come, or ownership has ended; called on the loop."""
-        self._news.set()
-        if self._ended:
-            self._over.set()
-
-    def is_full(self) -> bool:
-        """Whether more waits than is kept in memory."""
-        return (
-            self._put_records - self._taken_records > FULL_RECORDS
-            or self._put_bytes - self._taken_bytes > FULL_BYTES
-        )
-
-    def end(self, *, lost: bool) -> None:
-        """Give no more records; `lost`: others may have it by now."""
-        self._ended = True
-        self._lost = self._lost or lost
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether it is not ours any more."""
-        return self._lost
-
-
-def _size(records: Sequence[Record]) -> int:
-    return sum(len(record.value or b"") for record in records)
 
 
 class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyped
@@ -161,6 +77,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         self._polled_at = self._heard_at = time.monotonic()
         self._incoming: set[TopicPartition] = set()
         self._held: set[int] = set()
+        self._taken = 0
         self._consumer: KafkaConsumer | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"log-group-{group}", daemon=True
@@ -196,6 +113,13 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         """Whether its thread is alive and in touch with the group."""
         return self._thread.is_alive() and self.in_touch()
 
+    @property
+    def stuck(self) -> bool:
+        """Whether its thread has not turned for longer than anything may take."""
+        longest_s = self._session_s + self._drain_s + STUCK_S
+        silent = time.monotonic() - self._polled_at > longest_s
+        return self._thread.is_alive() and silent and not self._stopping.is_set()
+
     async def close(self) -> None:
         """Leave the group; what is running is drained before, within the limit."""
         self._stopping.set()
@@ -209,22 +133,24 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
     # In the thread.
 
     def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        failures = 0
         while not self._stopping.is_set():
+            self._taken = 0
             try:
                 self._consumer = self._cluster.connect(KafkaConsumer, **self._options)
                 self._consumer.subscribe([self._name], listener=self)
                 self._load_partitions(self._consumer)
-                self._serve(self._consumer)
-                pause_s = FIRST_PAUSE_S
-            except BROKEN as error:
-                logger.warning(
-                    "log.reader_renewed", error=f"{type(error).__name__}: {error}"
-                )
-                self._stopping.wait(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                self._serve(self._consumer, probe=failures >= FAILURES_BEFORE_PROBE)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a new client mends it
+                failures = 1 if self._taken else failures + 1
+                self._tell_renewed(error, failures)
+                self._stopping.wait(min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S))
             finally:
                 self._give_up()
+
+    def _tell_renewed(self, error: Exception, failures: int) -> None:
+        text = f"{type(error).__name__}: {error}"
+        logger.warning("log.reader_renewed", error=text, failures=failures)
 
     def _load_partitions(self, consumer: KafkaConsumer) -> None:
         """Know the topic before joining: a leader that does not gives out nothing."""
@@ -244,21 +170,64 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         self._held.clear()
         self._fail_commits()
 
-    def _serve(self, consumer: KafkaConsumer) -> None:
+    def _serve(self, consumer: KafkaConsumer, *, probe: bool) -> None:
         while not self._stopping.is_set():
+            self._turn(consumer, self._polled(consumer))
+            if probe and self._assignments:
+                self._probe(consumer)
+                probe = False
+
+    def _polled(self, consumer: KafkaConsumer) -> Found:
+        try:
+            found: Found = consumer.poll(timeout_ms=POLL_MS)
+        except NoOffsetForPartitionError:
+            return {}  # a new group: `_begin` writes where it starts
+        except OffsetOutOfRangeError as error:
+            self._alarm(consumer, error)
+            return {}
+        return found
+
+    def _turn(self, consumer: KafkaConsumer, found: Found) -> None:
+        """What is to be done after each poll."""
+        self._begin(consumer)
+        self._take(found)
+        self._balance(consumer)
+        self._send_commits(consumer)
+        self._heard_at = _heard_at(consumer)
+        self._polled_at = time.monotonic()
+
+    def _probe(self, consumer: KafkaConsumer) -> None:
+        """Find the partition whose next record cannot be read, and hold it alone.
+
+        Reading has failed again and again without a record. What the client raises does
+        not say where, so partitions are read one by one.
+        """
+        everywhere = set(consumer.assignment())
+        for place in sorted(everywhere):
+            consumer.pause(*everywhere - {place})
+            consumer.resume(place)
             try:
-                found = consumer.poll(timeout_ms=POLL_MS)
-            except NoOffsetForPartitionError:
-                found = {}  # a new group: `_begin` writes where it starts
-            except OffsetOutOfRangeError as error:
-                self._alarm(consumer, error)
+                found = consumer.poll(timeout_ms=PROBE_MS)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._hold_unreadable(consumer, place, error)
                 found = {}
-            self._begin(consumer)
-            self._take(found)
-            self._balance(consumer)
-            self._send_commits(consumer)
-            self._heard_at = _heard_at(consumer)
-            self._polled_at = time.monotonic()
+            self._turn(consumer, found)
+            if set(consumer.assignment()) != everywhere:
+                return  # the group has rebalanced; who has it now finds out
+
+    def _hold_unreadable(
+        self, consumer: KafkaConsumer, place: TopicPartition, error: Exception
+    ) -> None:
+        self._held.add(place.partition)
+        consumer.pause(place)
+        logger.critical(
+            "log.record_unreadable",
+            partition=place.partition,
+            offset=consumer.position(place),
+            error=f"{type(error).__name__}: {error}",
+            advice="the partition is held; keep the record with Kafka's tools, stop the "
+            "executors, and set the group's offset behind it",
+        )
 
     def _alarm(self, consumer: KafkaConsumer, error: OffsetOutOfRangeError) -> None:
         """Hold a partition whose next record is gone; never jump over what is missing."""
@@ -302,9 +271,10 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         consumer.commit({place: OffsetAndMetadata(start, "", -1)}, timeout_ms=CALL_MS)
         consumer.seek(place, start)
 
-    def _take(self, found: dict[TopicPartition, list[Any]]) -> None:
+    def _take(self, found: Found) -> None:
         woken = []
         for place, records in found.items():
+            self._taken += len(records)
             assignment = self._assignments.get(place.partition)
             if assignment is not None:
                 assignment.put([as_record(record) for record in records])

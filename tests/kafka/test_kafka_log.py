@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,6 +235,39 @@ async def test_what_is_missing_in_the_log_is_never_jumped_over(
         await until(lambda: len(member.taken) >= elsewhere)
 
     assert {record.partition for record in member.taken} == set(range(6)) - {HOME}
+
+
+async def test_a_record_that_cannot_be_read_holds_its_partition_alone(
+    tmp_path: Path,
+) -> None:
+    """A byte has changed on the broker's disk: that partition stops, all others go on."""
+    with kafka_cluster(tmp_path / "kafka") as brokers:
+        cluster = Cluster(brokers.servers)
+        await create_topics(cluster, TOPICS, ONE)
+        async with open_log(cluster, TOPICS, durability=ONE) as log:
+            await log.append(EVENTS, KEY, b"spoiled")
+            await append_many(log, 100)
+        [broker] = brokers.brokers
+        await asyncio.to_thread(broker.stop)
+        _spoil(broker.directory / "data" / f"hookline.events-{HOME}", b"spoiled")
+        await asyncio.to_thread(brokers.heal)
+
+        elsewhere = sum(partition_of(b"%d" % n, 6) != HOME for n in range(100))
+        opened = open_log(cluster, TOPICS, durability=ONE, session_timeout_s=3.0)
+        async with opened as log, reading(log, Member()) as member:
+            await until(lambda: len(member.taken) >= elsewhere, 60)
+            await append_many(log, 100)
+            await until(lambda: len(member.taken) >= 2 * elsewhere, 60)
+
+    assert {record.partition for record in member.taken} == set(range(6)) - {HOME}
+
+
+def _spoil(partition: Path, content: bytes) -> None:
+    """Change a byte of a record where the broker keeps it."""
+    [segment] = partition.glob("*.log")
+    kept = segment.read_bytes()
+    assert content in kept
+    segment.write_bytes(kept.replace(content, content[:-1] + b"!"))
 
 
 @pytest.mark.parametrize(
