@@ -49,11 +49,9 @@ class StandIn:
 
 def make_images(docker: Docker, kept: Path) -> None:
     """Make those that are not there; both at once, for most of it is waiting."""
-    cache = kept / "packages"
-    cache.mkdir(exist_ok=True)
     missing = [image for image in (python(), kafka()) if not _is_there(docker, image)]
     with ThreadPoolExecutor() as pool:
-        trees = [pool.submit(_make, docker, image, kept, cache) for image in missing]
+        trees = [pool.submit(_make, docker, image, kept) for image in missing]
         for tree in trees:
             tree.result()
 
@@ -108,13 +106,10 @@ def _is_there(docker: Docker, image: StandIn) -> bool:
     return docker("image", "inspect", "-f", form, image.name).strip() == image.made_of()
 
 
-def _make(docker: Docker, image: StandIn, kept: Path, cache: Path) -> None:
+def _make(docker: Docker, image: StandIn, kept: Path) -> None:
     with tempfile.TemporaryDirectory(dir=kept) as directory:
         root = Path(directory) / "root"
-        packages = f"--include={','.join(image.packages)}"
-        _run(
-            "debootstrap", "--variant=minbase", packages, *_cached(cache), DEBIAN, root
-        )
+        _bootstrap(image, root, kept)
         _lay(image, root)
         archive = Path(directory) / "image.tar"
         left_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
@@ -124,8 +119,22 @@ def _make(docker: Docker, image: StandIn, kept: Path, cache: Path) -> None:
         docker("import", *changes, str(archive), image.name)
 
 
-def _cached(cache: Path) -> list[str]:
-    return [f"--cache-dir={cache.absolute()}"]
+def _bootstrap(image: StandIn, root: Path, kept: Path) -> None:
+    """Lay the packages out; once again where a download has failed.
+
+    The cache is the image's own: two that share one take each other's halves for whole.
+    """
+    cache = kept / "packages" / image.name.replace("/", "_").replace(":", "_")
+    cache.mkdir(parents=True, exist_ok=True)
+    command = (
+        *("debootstrap", "--variant=minbase", f"--cache-dir={cache.absolute()}"),
+        *(f"--include={','.join(image.packages)}", DEBIAN, root),
+    )
+    try:
+        _run(*command)
+    except RuntimeError:
+        shutil.rmtree(root, ignore_errors=True)
+        _run(*command)
 
 
 def _lay(image: StandIn, root: Path) -> None:
