@@ -83,13 +83,6 @@ class Catalog:
         except TimeoutError as error:
             raise Unavailable("The flows are being read: try again later.") from error
 
-    async def wait_version(self, flow_id: str, version: int) -> flow_pb2.Flow:
-        """Return a version as soon as it has been read."""
-        key = (flow_id, version)
-        async with self._news:
-            await self._news.wait_for(lambda: key in self._versions)
-        return self._versions[key]
-
     async def wait_current(self, flow_id: str, version: int) -> None:
         """Return when a flow's current version is this one or a later one."""
         async with self._news:

@@ -112,6 +112,11 @@ class Executor(Section):
         gt=0,
         description="Events of a partition read and not ended; beyond it reading waits.",
     )
+    unfinished_bytes_per_partition: int = Field(
+        8 * MIB,
+        gt=0,
+        description="The same in bytes of events.",
+    )
     drain_s: float = Field(
         5.0,
         ge=0,

@@ -25,6 +25,7 @@ from hookline.log.kafka import Cluster, Durability, create_topics, open_log
 from hookline.settings import Settings
 from hookline.telemetry import Metrics
 from hookline.topics import Topics
+from services.executor.serve import GROUP
 from services.ingress.router_client import Routers, connecting
 from services.ingress.serve import Edge, serve_http
 from services.router.serve import Door, serve_grpc
@@ -41,7 +42,7 @@ Opening = Callable[..., AbstractAsyncContextManager[Instance]]
 def kafka_log(kafka_servers: tuple[str, ...]) -> Cluster:
     """Topics of a test module's own."""
     cluster = Cluster(kafka_servers, prefix=f"{uuid.uuid4().hex}.")
-    asyncio.run(create_topics(cluster, TOPICS.all, ONE))
+    asyncio.run(create_topics(cluster, TOPICS.all, ONE, groups={GROUP: TOPICS.events}))
     return cluster
 
 

@@ -20,6 +20,7 @@ from hookline.log import Log
 from hookline.log.kafka import Cluster, Durability, create_topics, open_log
 from hookline.topics import Topics
 from hookline.v1 import execution_pb2
+from services.executor.serve import GROUP
 from tests.caller import Answer, read_answer, request_bytes
 from tests.instance import JSON
 from tests.processes import Service, run, service
@@ -109,7 +110,7 @@ async def line_on(
     """An ingress and a router on a Kafka, with flows applied; no executor yet."""
     kafka = Cluster(tuple(servers), prefix=f"{uuid.uuid4().hex}.")
     topics = Topics.with_partitions(partitions)
-    await create_topics(kafka, topics.all, durability)
+    await create_topics(kafka, topics.all, durability, groups={GROUP: topics.events})
     settings = {
         **TOKENS,
         "HOOKLINE_LOG": f"kafka://{','.join(servers)}",

@@ -19,6 +19,7 @@ from hookline.log.kafka import Cluster, Durability
 from hookline.log.kafka_topics import check_topics, create_topics
 from hookline.settings import Settings
 from hookline.telemetry import silence_libraries
+from services.executor.serve import GROUP
 
 PAUSE_S = 1.0
 SPREAD_S = 10.0
@@ -33,11 +34,13 @@ def create_missing(log: str, wait_s: float) -> tuple[list[str], list[str]]:
     place, settings = parse_brokers(log), Settings.read(os.environ)
     cluster = cluster_of(place, settings.kafka)
     durability = durability_of(settings.kafka)
-    topics = topics_of(place, settings).all
+    all_topics = topics_of(place, settings)
+    topics = all_topics.all
+    groups = {GROUP: all_topics.events}
     made: list[str] = []
 
     async def create() -> list[str]:
-        made.extend(await create_topics(cluster, topics, durability))
+        made.extend(await create_topics(cluster, topics, durability, groups=groups))
         # The broker that is asked next may hear of them a moment later.
         until = time.monotonic() + (SPREAD_S if made else 0.0)
         return await _checked_until(until, cluster, topics, durability)

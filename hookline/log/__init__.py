@@ -25,11 +25,12 @@ network does; a full buffer fails it at once.
 
 **Assignments.** The partitions of a topic are shared among the members of a group: each
 partition belongs to at most one. An assignment begins where the group's last commit
-stands, or at the partition's start. Its records come in offset order, in batches, and
-reading ahead stops while nobody asks for the next batch. When ownership ends the record
-iterator ends, it does not raise; what is still running is finished or abandoned, then
-`release` is called. After a crash or a change of owner, records behind the last commit
-come again.
+stands, or at the partition's start where the group has never committed; where a commit is
+gone, or points at what is gone, it gives nothing and says so in a line. Its records come
+in offset order, in batches, and reading ahead stops while nobody asks for the next batch.
+When ownership ends the record iterator ends, it does not raise; what is still running is
+finished or abandoned, then `release` is called. After a crash or a change of owner,
+records behind the last commit come again.
 
 **Compacted topics** keep, for each key, the newest record; older ones of a key may be
 there for a while, before it. A record without a value takes the key out. `follow` reads

@@ -60,9 +60,12 @@ class KafkaLog:
 
     @property
     def healthy(self) -> bool:
-        """Whether records are acknowledged, and the groups answer."""
-        readers = self._readers.values()
-        return self._writer.healthy and all(reader.healthy for reader in readers)
+        """Whether records are acknowledged, groups answer, and topics are followed."""
+        return (
+            self._writer.healthy
+            and all(reader.healthy for reader in self._readers.values())
+            and all(follower.alive for follower in self._followers)
+        )
 
     def append(
         self, topic: Topic, key: bytes, value: bytes | None

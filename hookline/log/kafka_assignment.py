@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from hookline.errors import Unavailable
 from hookline.log import Commit, Record
 
+BATCH: Final = 1_000
 # A buffer above either of them is paused.
 FULL_RECORDS: Final = 4_000
 FULL_BYTES: Final = 4 * 1024 * 1024
@@ -83,7 +84,8 @@ class KafkaAssignment:
         """Add what was read; called by the reader's thread."""
         self._put_records += len(records)
         self._put_bytes += size_of(records)
-        self._batches.append(records)
+        for start in range(0, len(records), BATCH):
+            self._batches.append(records[start : start + BATCH])
 
     def wake(self) -> None:
         """Something has come, or ownership has ended; called on the loop."""

@@ -19,7 +19,6 @@ from hookline.telemetry import get_logger
 
 READ_S: Final = 5.0
 POLL_MS: Final = 200
-BATCH: Final = 1_024
 FETCH_BYTES: Final = 4 * 1024 * 1024
 PAUSE_S: Final = 0.5
 WAITING: Final = 4
@@ -35,7 +34,8 @@ def reading_options(largest_record_bytes: int) -> dict[str, Any]:
         "request_timeout_ms": 10_000,
         "metrics_enabled": False,
         "fetch_max_bytes": max(2 * FETCH_BYTES, largest_record_bytes),
-        "max_partition_fetch_bytes": max(FETCH_BYTES // 4, 1),
+        "max_partition_fetch_bytes": FETCH_BYTES // 4,
+        "max_poll_records": 2**31 - 1,
     }
 
 
@@ -112,7 +112,8 @@ class Ranges:
             consumer.assign([place])
             consumer.seek(place, start)
         self._next = None
-        found = consumer.poll(timeout_ms=int(READ_S * 1000), max_records=BATCH)
+        # All of what a fetch brings: `max_records` would park the rest.
+        found = consumer.poll(timeout_ms=int(READ_S * 1000))
         records = [as_record(one) for one in found.get(place, ()) if one.offset < end]
         position = consumer.position(place, timeout_ms=int(READ_S * 1000))
         if position is None or position <= start:
@@ -171,7 +172,7 @@ def close_consumer(consumer: KafkaConsumer) -> None:
     """Close, whatever state it is in; leaves its group if it is in one."""
     try:
         consumer.close(autocommit=False, timeout_ms=2_000)
-    except (KafkaError, RuntimeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - it is given up, whatever it says
         logger.warning("log.consumer_close_failed", error=type(error).__name__)
 
 
@@ -202,6 +203,11 @@ class Follower:
         while (batch := await self._batches.get()) is not None:
             self._room.release()
             yield batch
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread goes on."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """End the thread and the iteration."""

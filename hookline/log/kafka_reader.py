@@ -7,6 +7,7 @@ the broker has lost is an alarm, never a jump.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -26,7 +27,9 @@ from hookline.log.kafka_ranges import as_record, close_consumer, reading_options
 from hookline.telemetry import get_logger
 
 POLL_MS: Final = 100
-MOST_POLLED: Final = 4_000
+# No limit: the client forgets partly drained records of a partition that was paused. What
+# one fetch brings is bounded by its bytes.
+MOST_POLLED: Final = 2**31 - 1
 HEARTBEAT_MS: Final = 500
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
@@ -73,6 +76,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         self._assignments: dict[int, KafkaAssignment] = {}
         self._commits: dict[int, tuple[Commit, list[asyncio.Future[None]]]] = {}
         self._commits_lock = threading.Lock()
+        self._closed = False
         self._stopping = threading.Event()
         self._polled_at = self._heard_at = time.monotonic()
         self._incoming: set[TopicPartition] = set()
@@ -103,6 +107,8 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         """Have the thread commit; the newest of a partition counts for all before."""
         future: asyncio.Future[None] = self._loop.create_future()
         with self._commits_lock:
+            if self._closed:
+                raise Unavailable("The member has left the group.")
             _, waiting = self._commits.get(partition, (commit, []))
             waiting.append(future)
             self._commits[partition] = commit, waiting
@@ -181,7 +187,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         try:
             found: Found = consumer.poll(timeout_ms=POLL_MS)
         except NoOffsetForPartitionError:
-            return {}  # a new group: `_begin` writes where it starts
+            return {}  # no commit: `_begin` knows what that means
         except OffsetOutOfRangeError as error:
             self._alarm(consumer, error)
             return {}
@@ -189,11 +195,12 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
 
     def _turn(self, consumer: KafkaConsumer, found: Found) -> None:
         """What is to be done after each poll."""
-        self._begin(consumer)
-        self._take(found)
+        begun = self._begin(consumer)
+        # What this poll has brought of them may be from the place before.
+        self._take({at: found[at] for at in found.keys() - begun})
         self._balance(consumer)
         self._send_commits(consumer)
-        self._heard_at = _heard_at(consumer)
+        self._heard_at = max(self._heard_at, _heard_at(consumer))
         self._polled_at = time.monotonic()
 
     def _probe(self, consumer: KafkaConsumer) -> None:
@@ -242,34 +249,61 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
             "topic's retention, then set the group's offset with Kafka's tools",
         )
 
-    def _begin(self, consumer: KafkaConsumer) -> None:
-        """Make assignments of the partitions that have become ours."""
+    def _begin(self, consumer: KafkaConsumer) -> set[TopicPartition]:
+        """Make assignments of the partitions that have become ours; gives them.
+
+        Each begins at its commit: a partition that was ours before has kept the client's
+        position, which is where we had read to, not what was done.
+        """
         new, self._incoming = self._incoming, set()
         if not new:
-            return
+            return new
+        commits = _committed(consumer, new)
         for place in sorted(new):
-            committed = consumer.committed(place, metadata=True, timeout_ms=CALL_MS)
-            commit = None
-            if committed is None:
-                self._write_start(consumer, place)
-            else:
-                commit = Commit(committed.offset, committed.metadata)
-            assignment = KafkaAssignment(self, place.partition, commit)
-            self._assignments[place.partition] = assignment
-            self._call(self._fresh.put_nowait, assignment)
-        logger.info(
-            "partition.assigned", partitions=sorted(place.partition for place in new)
-        )
+            self._begin_one(consumer, place, commits.get(place))
+        partitions = sorted(place.partition for place in new)
+        logger.info("partition.assigned", partitions=partitions)
+        return new
 
-    def _write_start(self, consumer: KafkaConsumer, place: TopicPartition) -> None:
-        """A new group starts at the partition's start, and that is written down.
+    def _begin_one(
+        self, consumer: KafkaConsumer, place: TopicPartition, committed: Any
+    ) -> None:
+        commit = None
+        if committed is not None:
+            commit = Commit(committed.offset, committed.metadata)
+            consumer.seek(place, committed.offset)
+        else:
+            self._begin_without_commit(consumer, place)
+        assignment = KafkaAssignment(self, place.partition, commit)
+        self._assignments[place.partition] = assignment
+        self._call(self._fresh.put_nowait, assignment)
 
-        From then on a missing offset is an alarm.
+    def _begin_without_commit(
+        self, consumer: KafkaConsumer, place: TopicPartition
+    ) -> None:
+        """Write down where a new group starts. A commit that is gone is an alarm.
+
+        In a partition that has records, a group that has done them all and lost its
+        offsets looks like a new one: running everything again is nobody's wish.
         """
-        found = consumer.beginning_offsets([place], timeout_ms=CALL_MS)
-        start = found[place]
-        consumer.commit({place: OffsetAndMetadata(start, "", -1)}, timeout_ms=CALL_MS)
+        start = consumer.beginning_offsets([place], timeout_ms=CALL_MS)[place]
+        end = consumer.end_offsets([place], timeout_ms=CALL_MS)[place]
         consumer.seek(place, start)
+        if start == end:
+            offsets = {place: OffsetAndMetadata(start, "", -1)}
+            consumer.commit(offsets, timeout_ms=CALL_MS)
+            return
+        self._held.add(place.partition)
+        consumer.pause(place)
+        logger.critical(
+            "log.commit_missing",
+            partition=place.partition,
+            first=start,
+            end=end,
+            advice="the group's offset is gone (expired, or the group was deleted) or was "
+            "never written; stop the executors and set it: kafka-consumer-groups "
+            "--reset-offsets, with --to-earliest to run all events (again)",
+        )
 
     def _take(self, found: Found) -> None:
         woken = []
@@ -293,8 +327,9 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
                 consumer.resume(place)
 
     def _send_commits(self, consumer: KafkaConsumer) -> None:
-        with self._commits_lock:
-            commits, self._commits = self._commits, {}
+        if consumer._coordinator.coordinator_unknown():  # noqa: SLF001
+            return  # it would be called kept when the coordinator is found
+        commits = self._take_commits()
         if not commits:
             return
         offsets = {
@@ -308,8 +343,14 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         sent.add_callback(lambda _: self._call(_settle, futures, None))
         sent.add_errback(lambda error: self._call(_settle, futures, error))
 
+    def _take_commits(self) -> dict[int, tuple[Commit, list["asyncio.Future[None]"]]]:
+        with self._commits_lock:
+            commits, self._commits = self._commits, {}
+        return commits
+
     def _fail_commits(self) -> None:
         with self._commits_lock:
+            self._closed = self._stopping.is_set()
             commits, self._commits = self._commits, {}
         futures = [future for _, waiting in commits.values() for future in waiting]
         if futures:
@@ -339,6 +380,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Note them; the reader's thread begins them after the poll that brought them."""
+        self._heard_at = time.monotonic()
         self._incoming |= assigned
 
     async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
@@ -386,7 +428,18 @@ def _settle(futures: list["asyncio.Future[None]"], error: BaseException | None) 
 
 
 def _heard_at(consumer: KafkaConsumer) -> float:
-    """When the group's coordinator has last answered."""
-    # The public metrics tell only when a heartbeat was sent, not that it was answered.
+    """When the last heartbeat was sent that was answered; the group counts from there."""
+    # The public metrics tell only when one was sent, not whether it was answered; and the
+    # client's own clock is set back by any answer of a coordinator.
     heartbeat = consumer._coordinator.heartbeat  # noqa: SLF001
-    return float(max(heartbeat.last_receive, heartbeat.last_reset))
+    sent, received = heartbeat.last_send, heartbeat.last_receive
+    return float(sent) if received >= sent else -math.inf
+
+
+def _committed(consumer: KafkaConsumer, places: set[TopicPartition]) -> dict[Any, Any]:
+    """The commits of partitions, in one question; `committed` asks for one at a time."""
+    coordinator = consumer._coordinator  # noqa: SLF001
+    found: dict[Any, Any] = coordinator.fetch_committed_offsets(
+        list(places), timeout_ms=CALL_MS
+    )
+    return found

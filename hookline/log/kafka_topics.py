@@ -5,13 +5,14 @@ copy, expires its records or has another number of partitions breaks promises la
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, OffsetAndMetadata, OffsetSpec, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError
 
 from hookline.errors import Unavailable
 from hookline.log import Position, Topic
@@ -21,6 +22,8 @@ READY_MS: Final = 15_000
 SEGMENT_MS: Final = 24 * 60 * 60 * 1000
 UNKNOWN_TOPIC: Final = 3
 NO_LIMIT: Final = "-1"
+RETRY_S: Final = 0.2
+NO_GROUPS: Final[Mapping[str, Topic]] = {}
 Configs = Mapping[str, str]
 
 
@@ -45,9 +48,13 @@ async def create_topics(
     topics: Iterable[Topic],
     durability: Durability,
     *,
+    groups: Mapping[str, Topic] = NO_GROUPS,
     largest_record_bytes: int = 16 * 1024 * 1024,
 ) -> list[str]:
     """Make the topics that are missing; gives their names. Existing ones are left alone.
+
+    Of each of `groups`, where it starts in its topic is written down while that is empty:
+    from then on a group without a commit has lost it.
 
     Raises Unavailable where the brokers cannot be reached, or are too few.
     """
@@ -61,7 +68,39 @@ async def create_topics(
         )
         if await _call(cluster, _create, new):
             made.append(new.name)
+    for group, topic in groups.items():
+        places = [
+            TopicPartition(cluster.name_of(topic.name), partition)
+            for partition in range(topic.partitions)
+        ]
+        await _call(cluster, _write_start, cluster.name_of(group), places)
     return made
+
+
+def _write_start(admin: Any, group: str, places: list[TopicPartition]) -> None:
+    """Commit the start of a group that has never run. Raises KafkaError."""
+    deadline = time.monotonic() + READY_MS / 1000
+    while True:
+        try:
+            if _is_new(admin, group, places):
+                start = OffsetAndMetadata(0, "", -1)
+                admin.alter_group_offsets(group, dict.fromkeys(places, start))
+        except RetriableError:
+            # The first group of a cluster has its topic made by being asked for.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return
+
+
+def _is_new(admin: Any, group: str, places: list[TopicPartition]) -> bool:
+    """Whether there is nothing yet that the group could have done."""
+    commits = admin.list_group_offsets({group: places})[group]
+    if any(commit.offset >= 0 for commit in commits.values()):
+        return False
+    ends = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+    return all(found.offset == 0 for found in ends.values())
 
 
 def _create(admin: Any, new: NewTopic) -> bool:
@@ -187,8 +226,6 @@ async def trim(cluster: Cluster, name: str, before: Position) -> None:
 
 
 def _trim(admin: Any, name: str, before: Position) -> None:
-    from kafka import TopicPartition
-
     admin.delete_records({TopicPartition(name, before.partition): before.offset})
 
 

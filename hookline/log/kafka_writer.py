@@ -31,13 +31,17 @@ from hookline.telemetry import get_logger
 OVERHEAD_BYTES: Final = 2_048
 BATCH_BYTES: Final = 512 * 1024
 # `send` is called on the loop: where it does not know a topic, it may not wait.
-BLOCK_MS: Final = 50
+BLOCK_MS: Final = 1
+# So long after a failure we do not call ourselves well, unless something succeeded since.
+UNWELL_S: Final = 10.0
 LOAD_S: Final = 5.0
 STUCK_S: Final = 3.0
 LOOK_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
 TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
+# What is wrong with one record or topic, not with the log.
+REFUSALS: Final = (*TOO_LARGE, TopicAuthorizationFailedError)
 logger = get_logger(__name__)
 
 
@@ -95,6 +99,7 @@ class Writer:
         self._pending: dict[int, int] = {}
         self._pending_bytes = 0
         self._last_news = 0.0
+        self._failed_at = -UNWELL_S
         self._told: deque[tuple[Append, Position | BaseException]] = deque()
         self._settle_is_due = False
 
@@ -108,8 +113,13 @@ class Writer:
 
     @property
     def healthy(self) -> bool:
-        """Whether there is a producer that acknowledges what it gets."""
-        return self._producer is not None and not self._is_stuck()
+        """Whether there is a producer that acknowledges what it gets.
+
+        After a failure it is called unwell until something succeeds, or a while: where
+        nothing comes nothing can succeed.
+        """
+        unwell = time.monotonic() - self._failed_at < UNWELL_S
+        return self._producer is not None and not self._is_stuck() and not unwell
 
     def append(
         self,
@@ -158,8 +168,12 @@ class Writer:
             append, outcome = self._told.popleft()
             self._forget(append)
             if isinstance(outcome, BaseException):
+                if not isinstance(outcome, REFUSALS):
+                    self._failed_at = self._last_news
                 fail(append.future, _sentence(outcome))
-            elif not append.future.done():
+                continue
+            self._failed_at = -UNWELL_S
+            if not append.future.done():
                 append.future.set_result(outcome)
 
     def _forget(self, append: Append) -> None:
@@ -283,7 +297,7 @@ def _end_in_thread(producer: KafkaProducer, timeout_s: float) -> threading.Event
 
 
 def _force(producer: KafkaProducer) -> None:
-    try:
-        producer.close(0)
-    except KafkaError:
-        return  # its thread is a daemon's, and holds nothing of ours
+    """End its thread. `close` would first wait for what is pending, and give up on it."""
+    sender = producer._sender  # noqa: SLF001
+    sender.force_close()
+    sender.join(1.0)

@@ -55,9 +55,13 @@ class Executions:
         except DecodeError as error:
             await self._journal.write_unreadable(record, str(error), finish)
             return
+        if not (event.id and event.flow_id and event.flow_version):
+            text = "it names no event, no flow or no version"
+            await self._journal.write_unreadable(record, text, finish)
+            return
         progress = Progress()
         try:
-            bound = await self._flows.get(event.flow_id, event.flow_version)
+            bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
             message = first_message(event, bound)
             await self._continue(bound.steps, 0, message, progress, tenure)
         except StepFailed as failure:

@@ -1,6 +1,5 @@
 """Flows ready to run, by version; built once, when their first event comes."""
 
-import asyncio
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -14,9 +13,12 @@ from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import flow_pb2
 from services.executor.failure import StepFailed
+from services.executor.tenure import Tenure
 
 logger = get_logger(__name__)
 LOOK_AGAIN_S = 1.0
+LOOK_FOR_VERSION_S = 0.05
+LOOKS_A_LINE = 200
 KEPT = 4096
 
 
@@ -44,17 +46,17 @@ class Flows:
         self._types = types
         self._bound: dict[tuple[str, int], BoundFlow] = {}
 
-    async def get(self, flow_id: str, version: int) -> BoundFlow:
+    async def get(self, flow_id: str, version: int, tenure: Tenure) -> BoundFlow:
         """The flow as of a version; waits for a version or secrets not yet here.
 
-        Raises StepFailed where the flow cannot be built, as when a component it names
-        is not installed any more.
+        Raises CancelledError where the tenure ends first, StepFailed where the flow
+        cannot be built, as when a component it names is not installed any more.
         """
         bound = self._bound.get((flow_id, version))
         if bound is not None:
             return bound
-        stored = await self._catalog.wait_version(flow_id, version)
-        await self._wait_for_secrets(stored)
+        stored = await self._wait_for_version(flow_id, version, tenure)
+        await self._wait_for_secrets(stored, tenure)
         if len(self._bound) >= KEPT:
             self._bound.pop(next(iter(self._bound)))
         bound = self._bound[flow_id, version] = self._build(stored)
@@ -68,12 +70,24 @@ class Flows:
             raise _unbuildable(stored, error) from error
         return BoundFlow(flow, steps)
 
-    async def _wait_for_secrets(self, stored: flow_pb2.Flow) -> None:
+    async def _wait_for_version(
+        self, flow_id: str, version: int, tenure: Tenure
+    ) -> flow_pb2.Flow:
+        """Routers write a version before events that name it; it may not be read yet."""
+        looked = 0
+        while (stored := self._catalog.version(flow_id, version)) is None:
+            looked += 1
+            if looked % LOOKS_A_LINE == 0:
+                logger.error("flow.version_awaited", flow_id=flow_id, version=version)
+            await tenure.wait(LOOK_FOR_VERSION_S)
+        return stored
+
+    async def _wait_for_secrets(self, stored: flow_pb2.Flow, tenure: Tenure) -> None:
         """Hold the flow's events, rather than fail them, while its secrets are gone."""
         flow = _flow_of(stored)
         while missing := self._secrets.missing(secret_names(flow)):
             logger.error("flow.blocked", flow_id=flow.id, missing_secrets=list(missing))
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await tenure.wait(LOOK_AGAIN_S)
 
 
 def _flow_of(stored: flow_pb2.Flow) -> Flow:

@@ -42,11 +42,15 @@ class Lanes:
         tenure: Tenure,
         *,
         most_unfinished: int,
+        most_unfinished_bytes: int,
     ) -> None:
         self._execute = execute
         self._tasks = tasks
         self._slots = slots
         self._most_unfinished = most_unfinished
+        self._most_bytes = most_unfinished_bytes
+        self._sizes: dict[int, int] = {}
+        self._bytes = 0
         self._tenure = tenure
         self._lanes: dict[bytes, deque[Record]] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -60,6 +64,8 @@ class Lanes:
         """Put records into their lanes, in the order they are in."""
         for record in records:
             self._watermark.open(record.offset)
+            size = self._sizes[record.offset] = len(record.value or b"")
+            self._bytes += size
             lane = self._lanes.get(record.key)
             if lane is None:
                 lane = self._lanes[record.key] = deque((record,))
@@ -76,7 +82,10 @@ class Lanes:
             await self._progress.wait()
 
     def _is_full(self) -> bool:
-        return self._watermark.unfinished >= self._most_unfinished
+        return (
+            self._watermark.unfinished >= self._most_unfinished
+            or self._bytes >= self._most_bytes
+        )
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -136,8 +145,9 @@ class Lanes:
 
     def _finish(self, offset: int) -> None:
         self._started.discard(offset)
+        self._bytes -= self._sizes.pop(offset, 0)
         if self._watermark.finish(offset):
             self._progress.set()
             self.on_progress()
-        elif not self._started:
+        elif not self._started or self._bytes < self._most_bytes:
             self._progress.set()

@@ -28,6 +28,7 @@ class Limits:
 
     concurrent_executions: int = 1000
     unfinished_per_partition: int = 10_000
+    unfinished_bytes_per_partition: int = 8 * 1024 * 1024
     commit_interval_s: float = 0.2
     drain_s: float = 5.0
     handover_s: float = 3.0
@@ -97,6 +98,7 @@ class Executor:
             self._slots,
             Tenure(assignment.owned),
             most_unfinished=self._limits.unfinished_per_partition,
+            most_unfinished_bytes=self._limits.unfinished_bytes_per_partition,
         )
         self._lanes.add(lanes)
         committer = tasks.create_task(self._commit(assignment, lanes))
@@ -123,6 +125,8 @@ class Executor:
                 moved.clear()
                 committed = await _commit_once(assignment, lanes, committed)
                 await asyncio.sleep(self._limits.commit_interval_s)
+                if committed != lanes.commit_offset:
+                    moved.set()  # it was not kept: once more, also where nothing moves
         finally:
             await asyncio.shield(_commit_once(assignment, lanes, committed))
 

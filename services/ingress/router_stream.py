@@ -93,7 +93,7 @@ class RouterStream:
         self._numbers += 1
         self._outbox[self._numbers] = waiting
         if self.silent_since is None:
-            self.silent_since = waiting.since
+            self.silent_since = self._loop.time()
         self._news.set()
 
     def take_unwritten(self) -> list[Waiting]:

@@ -6,7 +6,7 @@ request is accepted when, and only when, its append has returned.
 """
 
 import time
-from asyncio import Future
+from asyncio import Future, shield
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -84,7 +84,8 @@ class Receiver:
         verdict = self.take(request)
         if isinstance(verdict, Unsure):
             with suppress(Unavailable):
-                await verdict.caught_up
+                # Others wait for it, too: one that leaves takes it along otherwise.
+                await shield(verdict.caught_up)
             verdict = self.take_again(verdict)
         if not isinstance(verdict, Taken):
             return verdict
@@ -169,7 +170,7 @@ class Receiver:
 
     async def _know(self, flow_id: str) -> None:
         if self._catch_up is not None and not self._registry.has(flow_id):
-            await self._catch_up()
+            await shield(self._catch_up())
 
     def _served(self, flow_id: str) -> ServedFlow:
         served = self._registry.get(flow_id)

@@ -48,7 +48,9 @@ HOME = partition_of(KEY, EVENTS.partitions)
 @pytest.fixture
 async def cluster(kafka_servers: tuple[str, ...]) -> Cluster:
     cluster = Cluster(kafka_servers, prefix=f"{uuid.uuid4().hex}.")
-    await create_topics(cluster, TOPICS, ONE, largest_record_bytes=MAX_BYTES)
+    await create_topics(
+        cluster, TOPICS, ONE, groups={"g": EVENTS}, largest_record_bytes=MAX_BYTES
+    )
     return cluster
 
 
@@ -73,9 +75,13 @@ class Member:
     """A reader that takes what it gets, and commits and releases when it must."""
 
     releases: bool = True
+    # So many of a partition's records are done; the others are taken, and given up.
+    does: int | None = None
     owned: dict[int, Assignment] = field(default_factory=dict)
     began: list[Assignment] = field(default_factory=list)
     taken: list[Record] = field(default_factory=list)
+    # The offset of the first record that an assignment gave.
+    begins_at: dict[int, int] = field(default_factory=dict)
 
     async def run(self, log: Log, topic: Topic) -> None:
         """Read until cancelled."""
@@ -87,9 +93,13 @@ class Member:
 
     async def _take(self, assignment: Assignment) -> None:
         next_offset = None
+        self.begins_at.pop(assignment.partition, None)
         async for batch in assignment.records():
             self.taken += batch
             next_offset = batch[-1].offset + 1
+            self.begins_at.setdefault(assignment.partition, batch[0].offset)
+        if self.does is not None:
+            next_offset = self.does
         del self.owned[assignment.partition]
         if not self.releases:
             return
@@ -144,6 +154,55 @@ async def test_a_partition_is_handed_over_with_its_commit(opening: Opening) -> N
 
             assert {commit.metadata for commit in commits} == {"handed over"}
             assert second.taken == []
+
+
+async def test_who_keeps_a_partition_reads_on_from_its_commit(opening: Opening) -> None:
+    """What it had read and not done before a rebalance comes again; nothing is passed."""
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(opening())
+        other = await stack.enter_async_context(opening())
+        first = await stack.enter_async_context(reading(one, Member(does=3)))
+        await until(lambda: len(first.owned) == EVENTS.partitions)
+        await append_many(one, 600)
+        await until(lambda: len(first.taken) == 600)
+        await stack.enter_async_context(reading(other, Member(does=3)))
+        await until(lambda: len(first.began) == EVENTS.partitions + 3)
+        again = first.began[EVENTS.partitions :]
+        await until(lambda: all(one.partition in first.begins_at for one in again))
+
+        assert [one.committed.offset for one in again if one.committed] == [3, 3, 3]
+        assert {first.begins_at[one.partition] for one in again} == {3}
+
+
+async def test_a_slow_reader_gets_all_of_every_partition(opening: Opening) -> None:
+    """More stands in each than is kept for it: reading pauses, and goes on everywhere."""
+    keys = {partition_of(b"%d" % n, 6): b"%d" % n for n in range(100)}
+    each, at_once = 15_000, 3_000
+    async with opening(append_deadline_s=30.0) as log:
+        for _ in range(0, each, at_once):
+            appends = (
+                log.append(EVENTS, key, b"{}")
+                for key in keys.values()
+                for _ in range(at_once)
+            )
+            await asyncio.gather(*appends)
+        taken = dict.fromkeys(keys, 0)
+
+        async def take(assignment: Assignment) -> None:
+            async for batch in assignment.records():
+                taken[assignment.partition] += len(batch)
+                await asyncio.sleep(len(batch) / 10_000)  # what it does with them
+            assignment.release()
+
+        async def take_all() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                async for assignment in log.assignments(EVENTS, "g"):
+                    tasks.create_task(take(assignment))
+
+        async with asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(take_all())
+            await until(lambda: sum(taken.values()) == 6 * each)
+            taking.cancel()
 
 
 async def test_who_does_not_release_in_time_is_not_waited_for(opening: Opening) -> None:
@@ -237,13 +296,34 @@ async def test_what_is_missing_in_the_log_is_never_jumped_over(
     assert {record.partition for record in member.taken} == set(range(6)) - {HOME}
 
 
+async def test_a_group_whose_commits_are_gone_runs_nothing_again(
+    cluster: Cluster, opening: Opening
+) -> None:
+    """Deleted or expired: partitions with records are held, what was empty goes on."""
+    async with opening() as log:
+        await log.append(EVENTS, KEY, b"done")
+        async with reading(log, Member()) as member:
+            await until(lambda: len(member.taken) == 1)
+            await until(lambda: len(member.owned) == EVENTS.partitions)
+            await member.owned[HOME].commit(Commit(1))
+    with admin_of(cluster) as admin:
+        admin.delete_groups([cluster.name_of("g")])
+    async with opening() as log, reading(log, Member()) as member:
+        await until(lambda: len(member.owned) == EVENTS.partitions)
+        await append_many(log, 100)
+        elsewhere = sum(partition_of(b"%d" % n, 6) != HOME for n in range(100))
+        await until(lambda: len(member.taken) >= elsewhere)
+
+    assert {record.partition for record in member.taken} == set(range(6)) - {HOME}
+
+
 async def test_a_record_that_cannot_be_read_holds_its_partition_alone(
     tmp_path: Path,
 ) -> None:
     """A byte has changed on the broker's disk: that partition stops, all others go on."""
     with kafka_cluster(tmp_path / "kafka") as brokers:
         cluster = Cluster(brokers.servers)
-        await create_topics(cluster, TOPICS, ONE)
+        await create_topics(cluster, TOPICS, ONE, groups={"g": EVENTS})
         async with open_log(cluster, TOPICS, durability=ONE) as log:
             await log.append(EVENTS, KEY, b"spoiled")
             await append_many(log, 100)
