@@ -58,7 +58,8 @@ def write_settings(
 
 def format_new(directories: Iterable[Path]) -> None:
     """Format those that are not yet, for one cluster; all of them at once."""
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # Any 16 bytes will do; an id that begins with a dash would be taken for an option.
+    cluster_id = base64.urlsafe_b64encode(b"h" + uuid.uuid4().bytes[1:]).decode()[:22]
     options = ("format", "-t", cluster_id, "-c")
     running = [
         subprocess.Popen(
