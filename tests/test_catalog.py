@@ -1,21 +1,25 @@
 """The topic `flows` as several routers share it: one version, one content, for all."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hookline.catalog import Catalog, version_key
 from hookline.components import component_types
 from hookline.flow_file import FlowFile
-from hookline.log import Log
+from hookline.log import CAUGHT_UP, Bounds, CaughtUp, Log, Record, Topic
 from hookline.log.sqlite import open_log
 from hookline.secrets import Secrets
+from hookline.telemetry import Metrics
 from hookline.topics import Topics
-from hookline.v1 import flow_pb2
+from hookline.v1 import event_pb2, flow_pb2
 from services.router.applier import Applier
+from services.router.receiver import Receiver
+from services.router.registry import Registry
 
 TOPICS = Topics.with_partitions(2)
 
@@ -106,3 +110,47 @@ async def test_what_is_no_flow_is_passed_over(log: Log) -> None:
     await log.append(TOPICS.flows, version_key("f", 1), flow.SerializeToString())
     async with catalog_of(log) as catalog:
         assert known(catalog) == {1: "good"}
+
+
+class LateLog:
+    """A log whose followers hear nothing before somebody asks where the topic ends."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._asked = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def bounds(self, topic: Topic, partition: int) -> Bounds:
+        """Tell, and let followers go on."""
+        self._asked.set()
+        return await self._log.bounds(topic, partition)
+
+    async def follow(self, topic: Topic) -> AsyncIterator[Sequence[Record] | CaughtUp]:
+        """What stands, and what comes when it was asked for."""
+        async for batch in self._log.follow(topic):
+            if batch != CAUGHT_UP:
+                await self._asked.wait()
+            yield batch
+
+
+async def test_a_flow_that_another_router_has_applied_is_never_unknown(
+    log: Log,
+) -> None:
+    """Before a router says 404 it reads what it has not read yet; nobody else is 404."""
+    late = LateLog(log)
+    async with catalog_of(late) as other, catalog_of(log) as one:
+        registry = Registry(other, Secrets({}), "")
+        receiver = Receiver(
+            registry, late, TOPICS, Metrics(None, None), other.caught_up
+        )
+        await apply(log, one, "new")
+        known_before = registry.has("f")
+        request = event_pb2.Request(flow_id="f", method="POST")
+        unknown = event_pb2.Request(flow_id="g", method="POST")
+        answers = await asyncio.gather(*map(receiver.receive, (request, unknown)))
+
+    assert not known_before
+    assert answers[0].accepted.event_id
+    assert answers[1].rejected.reason == event_pb2.REASON_UNKNOWN_FLOW

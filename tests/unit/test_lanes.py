@@ -1,0 +1,150 @@
+"""Lanes of one partition: order, bounds, and what a hand-over leaves behind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from hookline.log import Record
+from services.executor.lanes import Finish, Lanes
+from services.executor.tenure import Tenure
+
+LIMIT_BYTES = 1_000
+
+
+def record(offset: int, key: bytes = b"flow", size: int = 1) -> Record:
+    return Record(0, offset, 0, key, b"x" * size)
+
+
+@dataclass(slots=True)
+class Work:
+    """Executions that last until they are let go; each knows its tenure."""
+
+    began: list[int] = field(default_factory=list)
+    finish: dict[int, Finish] = field(default_factory=dict)
+    gates: dict[int, asyncio.Event] = field(default_factory=dict)
+
+    async def execute(self, one: Record, finish: Finish, _tenure: Tenure) -> None:
+        """Wait to be let go; its end is durable when `finish` is called."""
+        self.began.append(one.offset)
+        self.finish[one.offset] = finish
+        await self.gates.setdefault(one.offset, asyncio.Event()).wait()
+
+    def let_go(self, offset: int) -> None:
+        """Let an execution end."""
+        self.gates.setdefault(offset, asyncio.Event()).set()
+
+
+@asynccontextmanager
+async def lanes_of(work: Work, tenure: Tenure) -> AsyncIterator[Lanes]:
+    """Lanes with small bounds; what still runs at the end is abandoned."""
+    async with asyncio.TaskGroup() as tasks:
+        lanes = Lanes(
+            work.execute,
+            tasks,
+            asyncio.Semaphore(100),
+            tenure,
+            most_unfinished=10,
+            most_unfinished_bytes=LIMIT_BYTES,
+        )
+        yield lanes
+        await lanes.drain(0)
+
+
+async def turns() -> None:
+    """Let everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_the_next_event_of_a_flow_starts_when_the_one_before_has_ended() -> None:
+    """Another flow's does not wait."""
+    work = Work()
+    async with lanes_of(work, Tenure()) as lanes:
+        lanes.add([record(0), record(1), record(2, b"other")])
+        await turns()
+        before = list(work.began)
+        work.let_go(0)
+        await turns()
+
+        assert (before, work.began) == ([0, 2], [0, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("records", "waits"),
+    [
+        ([record(n) for n in range(9)], False),
+        ([record(n) for n in range(10)], True),
+        ([record(0, size=LIMIT_BYTES - 1)], False),
+        ([record(0, size=LIMIT_BYTES)], True),
+        ([record(n, size=300) for n in range(4)], True),
+    ],
+)
+async def test_reading_waits_while_too_much_is_unfinished(
+    records: list[Record], *, waits: bool
+) -> None:
+    """Too many events, or too many bytes; it goes on when one has ended durably."""
+    work = Work()
+    async with lanes_of(work, Tenure()) as lanes:
+        lanes.add(records)
+        waiting = asyncio.ensure_future(lanes.wait_for_room())
+        await turns()
+        waited = not waiting.done()
+        work.let_go(0)
+        await turns()
+        still = not waiting.done()
+        work.finish[0]()
+        await waiting
+
+        assert (waited, still) == (waits, waits)
+
+
+async def test_a_hand_over_waits_until_ends_are_durable() -> None:
+    """What has run but is not yet written down may still be, within the limit."""
+    work = Work()
+    async with lanes_of(work, Tenure()) as lanes:
+        lanes.add([record(0), record(1)])
+        await turns()
+        draining = asyncio.ensure_future(lanes.drain(30))
+        work.let_go(0)
+        await turns()
+        before = draining.done()
+        work.finish[0]()
+
+        assert await draining
+        assert not before
+        assert work.began == [0]
+        assert lanes.commit_offset == 1
+
+
+async def test_what_a_hand_over_abandons_is_not_committed() -> None:
+    """It runs again where the partition goes; nothing after it counts as done."""
+    work = Work()
+    async with lanes_of(work, Tenure()) as lanes:
+        lanes.add([record(0), record(1, b"other"), record(2)])
+        await turns()
+        work.let_go(1)
+        await turns()
+        work.finish[1]()
+
+        assert not await lanes.drain(0)
+        assert lanes.commit_offset == 0
+
+
+async def test_nothing_starts_while_ownership_is_in_doubt() -> None:
+    """It starts when the doubt is over, and never where the tenure has ended."""
+    owned = False
+    tenure = Tenure(lambda: owned)
+    waiting = asyncio.ensure_future(tenure.wait_held())
+    await turns()
+    in_doubt = not waiting.done()
+    owned = True
+    await waiting
+    tenure.end()
+
+    assert in_doubt
+    assert not tenure.holds()
+    with pytest.raises(asyncio.CancelledError):
+        await tenure.wait_held()
