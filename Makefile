@@ -58,7 +58,9 @@ kafka: .kafka/classes.jsa ## a Kafka for the tests, from Maven Central (needs Ma
 	@$(BIN)/python -c 'from tests.brokers import write_archive; write_archive()'
 
 # Without Maven or Java the tests themselves say what is missing, and skip.
-test-kafka: $(VENV)/.dev $(if $(and $(shell command -v mvn),$(shell command -v java)),kafka) ## the tests on a real Kafka
+KAFKA := $(if $(and $(shell command -v mvn),$(shell command -v java)),kafka)
+
+test-kafka: $(VENV)/.dev $(KAFKA) ## the tests on a real Kafka
 	@$(BIN)/python -m pytest -q -m kafka $(ARGS)
 
 docker: $(VENV)/.dev ## a Docker engine for the tests, where none answers (on Debian, as root)
@@ -102,8 +104,9 @@ protos: $(BIN)/python ## generate hookline/v1 anew
 	@rm -f $(VENV)/.runtime
 	@$(MAKE) --no-print-directory $(VENV)/.runtime
 
-bench: $(VENV)/.dev ## the figures of the README, side by side in one run
+bench: $(VENV)/.dev $(KAFKA) ## the figures of the README, side by side in one run
 	@$(BIN)/python -m benchmarks.ingress $(ARGS)
+	@$(BIN)/python -m benchmarks.services $(ARGS)
 
 first-webhook: $(VENV)/.dev ## how long a stranger waits: clone, make up, a webhook
 	@$(BIN)/python -m benchmarks.first_webhook

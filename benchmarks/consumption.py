@@ -1,0 +1,44 @@
+"""What processes consume, as Linux tells it in /proc."""
+
+import os
+import re
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def ticks(pid: int) -> int:
+    """Of CPU time, all threads together."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def cpu_s(pid: int) -> float:
+    return ticks(pid) / TICKS
+
+
+def machine_busy_s() -> float:
+    """CPU seconds that all processes of the machine have consumed."""
+    user, nice, system, _, _, irq, softirq, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq) / TICKS
+
+
+def resident_mb(pid: int) -> float:
+    return _status_mb(pid, "VmRSS")
+
+
+def peak_resident_mb(pid: int) -> float:
+    """The most since the process began, or since `forget_peak`."""
+    return _status_mb(pid, "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _status_mb(pid: int, name: str) -> float:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0

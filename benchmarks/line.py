@@ -1,0 +1,121 @@
+"""The line on a real broker, each service a process of its own, with flows applied."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import urlopen
+
+from benchmarks.load import started
+
+HOOKLINE = str(Path(sys.executable).parent / "hookline")
+FLOW = """
+id: flow-{number}
+trigger: {{webhook: {{auth: {{type: none}}}}}}
+steps:
+  - id: greet
+    use: transform
+    with: {{body: {{greeting: "='Hello, ' & body.name & '!'"}}}}
+"""
+TOKENS = {
+    "HOOKLINE_ROUTER__TOKENS": "inner",
+    "HOOKLINE_ROUTER__EDGE_TOKENS": "edge",
+    "HOOKLINE_INGRESS__ROUTER_TOKEN": "edge",
+    "HOOKLINE_TOKEN": "inner",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A process of the line, and what it has said when it was ready."""
+
+    pid: int
+    said: Mapping[str, str]
+
+    @property
+    def http(self) -> str:
+        """HOST:PORT."""
+        return self.said["http"].removeprefix("http://")
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples; `name` may end within the labels."""
+        with urlopen(f"{self.said['admin']}/metrics") as answer:  # noqa: S310 - ours
+            lines = answer.read().decode().splitlines()
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)
+        )
+
+
+@dataclass(slots=True)
+class Line:
+    """Its services by name."""
+
+    services: dict[str, Service] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> dict[str, int]:
+        return {name: service.pid for name, service in self.services.items()}
+
+
+def paths(flows: int) -> list[str]:
+    """Webhook URLs of the flows."""
+    return [f"/hook/flow-{number}" for number in range(flows)]
+
+
+@contextmanager
+def line_on(
+    server: str, directory: Path, *, flows: int, executor: bool, **settings: str
+) -> Iterator[Line]:
+    """Ingress, router and perhaps an executor on one broker."""
+    environment = {
+        **os.environ,
+        **TOKENS,
+        "HOOKLINE_LOG": f"kafka://{server}",
+        "HOOKLINE_KAFKA__TOPIC_PREFIX": f"{uuid.uuid4().hex}.",
+        "HOOKLINE_KAFKA__REPLICATION": "1",
+        "HOOKLINE_KAFKA__MIN_INSYNC": "1",
+        **settings,
+    }
+    run(environment, "topics", "create")
+    line = Line()
+    with ExitStack() as stack:
+
+        def start(name: str, *arguments: str) -> Service:
+            command = [HOOKLINE, name, "--admin", "127.0.0.1:0", *arguments]
+            pid, said = stack.enter_context(started(command, environment))
+            line.services[name] = Service(pid, json.loads(said))
+            return line.services[name]
+
+        router = start("router", "--grpc", "127.0.0.1:0").said["grpc"]
+        _apply(environment, router, directory, flows)
+        start("ingress", "--http", "127.0.0.1:0", "--router", router)
+        if executor:
+            start("executor")
+        yield line
+
+
+def _apply(
+    environment: Mapping[str, str], router: str, directory: Path, flows: int
+) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in range(flows):
+        (directory / f"{number}.yaml").write_text(FLOW.format(number=number))
+    run(environment, "apply", "-f", str(directory), "--router", router)
+
+
+def run(environment: Mapping[str, str], *arguments: str) -> None:
+    """Run a command of the product that must succeed."""
+    done = subprocess.run(
+        [HOOKLINE, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.exit(f"hookline {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
