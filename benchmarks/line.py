@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from urllib.request import urlopen
 
 from benchmarks.load import started
 
+READY_S = 30.0
 HOOKLINE = str(Path(sys.executable).parent / "hookline")
 FLOW = """
 id: flow-{number}
@@ -49,6 +51,14 @@ class Service:
         return sum(
             float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)
         )
+
+    def wait_ready(self) -> None:
+        """Until it can do its work, as an ingress that has found its router."""
+        deadline = time.monotonic() + READY_S
+        while self.metric("hookline_ready") < 1:
+            if time.monotonic() > deadline:
+                sys.exit(f"not ready within {READY_S:g} s: {dict(self.said)}")
+            time.sleep(0.05)
 
 
 @dataclass(slots=True)
@@ -96,6 +106,8 @@ def line_on(
         start("ingress", "--http", "127.0.0.1:0", "--router", router)
         if executor:
             start("executor")
+        for service in line.services.values():
+            service.wait_ready()
         yield line
 
 
