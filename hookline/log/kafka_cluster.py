@@ -28,7 +28,12 @@ class Cluster:
         """A topic's name in Kafka."""
         return self.prefix + topic_name
 
-    def connect(self, kind: Callable[..., Any], **options: Any) -> Any:
+    def connect(
+        self,
+        kind: Callable[..., Any],
+        network: Callable[..., KafkaNetClient] = KafkaNetClient,
+        **options: Any,
+    ) -> Any:
         """Make a client of kafka-python. Raises Unavailable where no broker answers.
 
         A client that cannot be made leaves the thread and the sockets of its network half
@@ -36,15 +41,15 @@ class Cluster:
         """
         halves: list[KafkaNetClient] = []
 
-        def network(**settings: Any) -> KafkaNetClient:
-            halves.append(KafkaNetClient(**settings))
+        def half(**settings: Any) -> KafkaNetClient:
+            halves.append(network(**settings))
             return halves[-1]
 
         try:
-            return kind(**self._options(), **options, kafka_client=network)
+            return kind(**self._options(), **options, kafka_client=half)
         except (KafkaError, OSError) as error:
-            for half in halves:
-                half.close()
+            for one in halves:
+                one.close()
             servers = ",".join(self.servers)
             text = f"No broker answers at {servers} ({type(error).__name__})."
             raise Unavailable(text) from error

@@ -11,9 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
-from kafka import KafkaProducer
+from kafka import TopicPartition
 from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
@@ -25,15 +26,18 @@ from kafka.errors import (
 from hookline.errors import Error, TooLarge, Unavailable
 from hookline.log import Position
 from hookline.log.kafka_cluster import Cluster
+from hookline.log.kafka_producer import Network, Producer, Turn
 from hookline.telemetry import get_logger
 
 # What a record costs besides its bytes, here and in the client, until it is acknowledged.
 OVERHEAD_BYTES: Final = 2_048
 BATCH_BYTES: Final = 512 * 1024
-# `send` is called on the loop: where it does not know a topic, it may not wait.
-BLOCK_MS: Final = 1
 # So long after a failure we do not call ourselves well, unless something succeeded since.
 UNWELL_S: Final = 10.0
+# What comes within it travels together: each batch and request costs the client more CPU
+# than many records.
+LINGER_MS: Final = 1
+BLOCK_MS: Final = 50
 LOAD_S: Final = 5.0
 STUCK_S: Final = 3.0
 LOOK_S: Final = 0.25
@@ -94,7 +98,8 @@ class Writer:
         self._largest = largest_record_bytes
         self._compression = compression
         self._loop = asyncio.get_running_loop()
-        self._producer: KafkaProducer | None = None
+        self._turn = Turn(self._loop, threading.get_ident())
+        self._producer: Producer | None = None
         self._generation = 0
         self._pending: dict[int, int] = {}
         self._pending_bytes = 0
@@ -138,8 +143,8 @@ class Writer:
         generation = self._generation
         append = Append(self, generation, size, future)
         try:
-            sent = producer.send(name, value, key, partition=partition)
-        except (KafkaError, AssertionError) as error:
+            sent = producer.put(TopicPartition(name, partition), key, value)
+        except KafkaError as error:
             fail(future, _sentence(error))
             return
         if not self._pending_bytes:
@@ -220,15 +225,16 @@ class Writer:
         await asyncio.to_thread(ended.wait, timeout_s + 1.0)
         await asyncio.sleep(0)  # what it told at the end is settled
 
-    def _make(self) -> KafkaProducer:
-        producer = self._cluster.connect(
-            KafkaProducer,
+    def _make(self) -> Producer:
+        producer: Producer = self._cluster.connect(
+            Producer,
+            partial(Network, self._turn),
             acks="all",
             enable_idempotence=False,
             max_in_flight_requests_per_connection=1,
             retries=2**31,
             retry_backoff_ms=100,
-            linger_ms=0,
+            linger_ms=LINGER_MS,
             batch_size=BATCH_BYTES,
             compression_type=self._compression,
             request_timeout_ms=int(self._delivery_s * 1000 * 0.9),
@@ -247,7 +253,7 @@ class Writer:
         return producer
 
 
-def _load_partitions(producer: KafkaProducer, name: str) -> None:
+def _load_partitions(producer: Producer, name: str) -> None:
     """Have a producer know a topic before the first `send`. Raises KafkaError."""
     deadline = time.monotonic() + LOAD_S
     while True:
@@ -279,7 +285,7 @@ def _kind(error: BaseException) -> str:
     return type(error).__name__.removesuffix("Error")
 
 
-def _end_in_thread(producer: KafkaProducer, timeout_s: float) -> threading.Event:
+def _end_in_thread(producer: Producer, timeout_s: float) -> threading.Event:
     """Close a producer where it may hang without harm; tells when it has ended."""
     ended = threading.Event()
 
@@ -296,7 +302,7 @@ def _end_in_thread(producer: KafkaProducer, timeout_s: float) -> threading.Event
     return ended
 
 
-def _force(producer: KafkaProducer) -> None:
+def _force(producer: Producer) -> None:
     """End its thread. `close` would first wait for what is pending, and give up on it."""
     sender = producer._sender  # noqa: SLF001
     sender.force_close()
