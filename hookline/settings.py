@@ -74,9 +74,10 @@ class Ingress(Section):
         5.0, gt=0, description="Seconds that a router may take to answer; then 503."
     )
     most_bytes_in_flight: int = Field(
-        64 * MIB,
+        48 * MIB,
         gt=0,
-        description="Bytes of requests that wait for routers; beyond it 503 at once.",
+        description="Bytes of requests that wait for routers, 16 KiB more counted for "
+        "each; beyond it 503 at once.",
     )
 
 
@@ -95,9 +96,10 @@ class Router(Section):
         description="Whether gRPC reflection is answered, without a token.",
     )
     most_bytes_in_flight: int = Field(
-        64 * MIB,
+        48 * MIB,
         gt=0,
-        description="Bytes of requests that wait for the log; beyond it 503 at once.",
+        description="Bytes of requests that wait for the log, 4 KiB more counted for each; "
+        "beyond it 503 at once.",
     )
 
 

@@ -149,7 +149,7 @@ async def test_bytes_of_a_body_count_as_they_come(router: Router) -> None:
 
     async with (
         router.serving() as address,
-        edge(address, most_bytes_in_flight=100_000) as client,
+        edge(address, most_bytes_in_flight=200_000) as client,
     ):
         await until(lambda: client.ready)
         outcome = await client.upload(request(body=b""), 300_000, read_body)

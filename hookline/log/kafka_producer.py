@@ -15,6 +15,7 @@ from kafka.net.compat import KafkaNetClient
 
 # A record's own lengths and times, at most, in the client's format.
 FRAMING_BYTES: Final = 128
+REQUEST_BYTES: Final = 2 * 1024 * 1024
 
 
 class Turn(NamedTuple):
@@ -46,7 +47,16 @@ class Network(KafkaNetClient):  # type: ignore[misc] # untyped
 
 
 class Producer(KafkaProducer):  # type: ignore[misc] # untyped
-    """A producer of records whose partition is known; `put` is called on the loop."""
+    """A producer of records whose partition is known; `put` is called on the loop.
+
+    A request holds `REQUEST_BYTES`, or one larger record, and the client copies each
+    request more than once: so what waits for a silent broker costs little more than its
+    bytes.
+    """
+
+    def __init__(self, largest_record_bytes: int, **options: Any) -> None:
+        self._largest = largest_record_bytes
+        super().__init__(max_request_size=REQUEST_BYTES, **options)
 
     def put(self, place: TopicPartition, key: bytes, value: bytes | None) -> Any:
         """Hand a record over; gives its future. Raises KafkaError.
@@ -55,7 +65,7 @@ class Producer(KafkaProducer):  # type: ignore[misc] # untyped
         the start) at the cost of all the rest; so this goes to the client's own buffer.
         """
         size = len(key) + len(value or b"") + FRAMING_BYTES
-        if size > self.config["max_request_size"]:
+        if size > self._largest:
             raise MessageSizeTooLargeError
         future, is_full, is_new, _ = self._accumulator.append(
             place, None, key, value, []

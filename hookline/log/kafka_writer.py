@@ -227,7 +227,7 @@ class Writer:
 
     def _make(self) -> Producer:
         producer: Producer = self._cluster.connect(
-            Producer,
+            partial(Producer, self._largest),
             partial(Network, self._turn),
             acks="all",
             enable_idempotence=False,
@@ -240,7 +240,6 @@ class Writer:
             request_timeout_ms=int(self._delivery_s * 1000 * 0.9),
             delivery_timeout_ms=int(self._delivery_s * 1000),
             max_block_ms=BLOCK_MS,
-            max_request_size=self._largest,
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )

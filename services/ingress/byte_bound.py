@@ -6,8 +6,9 @@ from typing import Final
 
 from hookline.errors import Unavailable
 
-# What a request holds besides its bytes.
-OVERHEAD_BYTES: Final = 1024
+# What a request that waits holds besides its bytes: a connection, its parser and its
+# task, as measured.
+OVERHEAD_BYTES: Final = 16 * 1024
 FULL = "Too many requests are on their way: send this one again later."
 Count = Callable[[int], None]
 

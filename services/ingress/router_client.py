@@ -34,7 +34,7 @@ class Routers:
     target: str
     token: str
     deadline_s: float = 5.0
-    most_bytes_in_flight: int = 64 * 1024 * 1024
+    most_bytes_in_flight: int = 48 * 1024 * 1024
 
 
 @asynccontextmanager
@@ -84,15 +84,16 @@ class RouterClient:
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Have a request judged whose body is here. Never raises."""
-        size = request.ByteSize() + OVERHEAD_BYTES
+        size = request.ByteSize()
+        held = size + OVERHEAD_BYTES
         try:
-            self._bytes.take(size)
+            self._bytes.take(held)
         except Unavailable as error:
             return rejection(request.request_id, error)
         try:
             return await self._pass(request, size)
         finally:
-            self._bytes.give(size)
+            self._bytes.give(held)
 
     async def upload(
         self,

@@ -9,7 +9,7 @@ import time
 from asyncio import Future, shield
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hookline import bodies
 from hookline.errors import (
@@ -38,10 +38,29 @@ REASON_NAMES = {
 }
 
 
-class Taken(NamedTuple):
-    """A request that has passed: its append is under way."""
+class Asked(Protocol):
+    """What is told of a request."""
 
-    request: event_pb2.Request
+    @property
+    def request_id(self) -> str:
+        """Its own id."""
+        ...
+
+    @property
+    def flow_id(self) -> str:
+        """The flow it names."""
+        ...
+
+
+class Taken(NamedTuple):
+    """A request that has passed: its append is under way, and its bytes are the log's.
+
+    The request itself is let go: what waits for the log is held once.
+    """
+
+    request_id: str
+    flow_id: str
+    body_bytes: int
     event_id: EventId
     reply: event_pb2.Reply | None
     position: Future[Position]
@@ -124,16 +143,15 @@ class Receiver:
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
         """What a request whose append has ended comes to. Raises faults of the log."""
-        request, event_id, reply, position, begun = taken
-        self.metrics.append_duration.observe(time.perf_counter() - begun)
-        error = position.exception()
+        self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
+        error = taken.position.exception()
         if isinstance(error, Rejected | Unavailable):
-            return self.reject(request, error)
+            return self.reject(taken, error)
         if error is not None:
             raise error
-        self._count(request)
-        accepted = event_pb2.Accepted(event_id=event_id, reply=reply)
-        return event_pb2.Outcome(request_id=request.request_id, accepted=accepted)
+        self._count(taken)
+        accepted = event_pb2.Accepted(event_id=taken.event_id, reply=taken.reply)
+        return event_pb2.Outcome(request_id=taken.request_id, accepted=accepted)
 
     async def upload(
         self,
@@ -165,7 +183,7 @@ class Receiver:
         taken = self._append(served, request)
         await taken.position
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
-        self._count(request)
+        self._count(taken)
         return taken.event_id
 
     async def _know(self, flow_id: str) -> None:
@@ -212,11 +230,19 @@ class Receiver:
         position = self._log.append(
             self._events, request.flow_id.encode(), event.SerializeToString()
         )
-        return Taken(request, event_id, served.reply, position, begun)
+        return Taken(
+            request.request_id,
+            request.flow_id,
+            len(request.body),
+            event_id,
+            served.reply,
+            position,
+            begun,
+        )
 
-    def _count(self, request: event_pb2.Request) -> None:
+    def _count(self, taken: Taken) -> None:
         self.metrics.accepted.inc()
-        self.metrics.body_bytes.inc(len(request.body))
+        self.metrics.body_bytes.inc(taken.body_bytes)
 
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
@@ -230,7 +256,7 @@ class Receiver:
             request_id=request.request_id, accepted=event_pb2.Accepted(reply=reply)
         )
 
-    def reject(self, request: event_pb2.Request, error: Error) -> event_pb2.Outcome:
+    def reject(self, request: Asked, error: Error) -> event_pb2.Outcome:
         """Refuse a request; counted, and told in a line."""
         reason = REASON_NAMES[reason_of(error)]
         self.metrics.rejected(reason)

@@ -17,9 +17,9 @@ from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
 from services.router.answers import Answers, Context
 from services.router.byte_bound import OVERHEAD_BYTES, ByteBound, Share
-from services.router.receiver import Receiver, Taken, Unsure
+from services.router.receiver import Asked, Receiver, Taken, Unsure
 
-MOST_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+MOST_BYTES_IN_FLIGHT = 48 * 1024 * 1024
 FULL = "Too many bytes wait for the log: send the request again later."
 FAULT = "Something went wrong here: send the request again later."
 BROKE_OFF = "The body broke off: send the request again."
@@ -131,7 +131,7 @@ class _Stream:
         try:
             outcome = self._receiver.settle(taken)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
-            outcome = _fault(taken.request, error)
+            outcome = _fault(taken, error)
         self._answer(number, size, outcome)
 
     def _answer(self, number: int, size: int, outcome: event_pb2.Outcome) -> None:
@@ -139,7 +139,7 @@ class _Stream:
         self._answers.put(number, outcome)
 
 
-def _fault(request: event_pb2.Request, error: BaseException) -> event_pb2.Outcome:
+def _fault(request: Asked, error: BaseException) -> event_pb2.Outcome:
     """The outcome where this process is at fault; the fault is told in a line."""
     logger.error("request.failed", request_id=request.request_id, exc_info=error)
     return rejection(request.request_id, Unavailable(FAULT))
