@@ -257,6 +257,23 @@ async def test_a_record_that_is_too_large_harms_nobody_else(
     assert found == [b"%d" % n for n in range(20)]
 
 
+async def test_a_record_larger_than_what_goes_out_at_once_is_kept_in_order(
+    kafka_servers: tuple[str, ...],
+) -> None:
+    """It goes out alone; what is appended before and after stays before and after."""
+    largest = 8 * MAX_BYTES
+    cluster = Cluster(kafka_servers, prefix=f"{uuid.uuid4().hex}.")
+    await create_topics(cluster, [EVENTS], ONE, largest_record_bytes=largest)
+    values = [b"before", b"x" * (largest - 1_000), b"after"]
+    async with open_log(
+        cluster, [EVENTS], durability=ONE, largest_record_bytes=largest
+    ) as log:
+        await asyncio.gather(*(log.append(EVENTS, KEY, value) for value in values))
+        batches = [batch async for batch in log.read(EVENTS, HOME, 0, 1_000)]
+
+    assert [record.value for batch in batches for record in batch] == values
+
+
 async def test_a_record_that_the_broker_refuses_harms_nobody_else(
     cluster: Cluster, opening: Opening
 ) -> None:
