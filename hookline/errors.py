@@ -10,7 +10,6 @@ Error
 │  ├─ TooLarge              over the limit
 │  └─ TooSlow               headers or body did not arrive in time
 ├─ Unavailable          ours; safe to retry later, but the event may be in the log already
-├─ InvalidFlow          mistakes in flow files; nothing was applied
 ├─ MissingSecret        a secret that a flow names is nowhere to be found
 ├─ BadConfiguration     a setting, a port or a directory; exit code 78
 └─ StepError            raised by components
@@ -69,10 +68,6 @@ class TooSlow(Rejected):
 
 class Unavailable(Error):
     """The log does not take it now. Safe to retry; it may be in the log already."""
-
-
-class InvalidFlow(Error):
-    """One flow cannot be built from its definition."""
 
 
 class MissingSecret(Error):

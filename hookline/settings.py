@@ -53,10 +53,6 @@ class Section(BaseModel):
 class Ingress(Section):
     """The public port, and how the ingress reaches routers."""
 
-    public_url: str = Field(
-        "",
-        description="What callers write before `/hook/…`: for schemes that sign the URL.",
-    )
     head_timeout_s: float = Field(
         10.0, gt=0, description="Seconds that a request's head may take to arrive."
     )
@@ -84,6 +80,10 @@ class Ingress(Section):
 class Router(Section):
     """The gRPC port, and who may call it."""
 
+    public_url: str = Field(
+        "",
+        description="What callers write before `/hook/…`: for schemes that sign the URL.",
+    )
     tokens: Secrets = Field(
         (), description="Bearer tokens of internal callers: publish, apply, list."
     )
@@ -190,7 +190,7 @@ class Kafka(Section):
         10.0,
         gt=0,
         description="Seconds of silence after which an executor's partitions are given "
-        "to others.",
+        "to others; brokers take 6 to 1800 by default.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = (
         Field("PLAINTEXT", description="How brokers are spoken to.")

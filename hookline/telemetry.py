@@ -41,7 +41,7 @@ def configure(*, verbose: bool = False) -> None:
     """Set logging up for a process, once, at its start."""
     terminal = sys.stderr.isatty()
     renderer = (
-        structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if terminal
         else structlog.processors.JSONRenderer()
     )
@@ -50,7 +50,10 @@ def configure(*, verbose: bool = False) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks
+        # Without the values of variables: they hold bodies, headers and secrets.
+        structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
         if not terminal
         else structlog.processors.StackInfoRenderer(),
     ]

@@ -57,13 +57,16 @@ class Line:
     environment: dict[str, str]
     flow_ids: Sequence[str]
     stack: AsyncExitStack
+    services: list[Service] = field(default_factory=list)
     ingress: Service = field(init=False)
     router: Service = field(init=False)
 
     async def start(self, *arguments: str) -> Service:
         """Start a service more; it ends with the line."""
         starting = service(*arguments, environment=self.environment)
-        return await self.stack.enter_async_context(starting)
+        started = await self.stack.enter_async_context(starting)
+        self.services.append(started)
+        return started
 
     async def executor(self) -> Service:
         """Start an executor."""

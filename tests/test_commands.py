@@ -250,7 +250,7 @@ async def test_events_are_tailed_as_they_come(shell: Shell, tmp_path: Path) -> N
     ("arguments", "environment", "says"),
     [
         (["--http", "nonsense"], {}, "--http takes HOST:PORT"),
-        ([], {"HOOKLINE_INGRES__PUBLIC_URL": "x"}, "HOOKLINE_INGRESS__PUBLIC_URL"),
+        ([], {"HOOKLINE_ROUTR__PUBLIC_URL": "x"}, "HOOKLINE_ROUTER__PUBLIC_URL"),
         ([], {"HOOKLINE_EGRESS_ALLOW": "soon"}, "HOOKLINE_EGRESS__ALLOW?"),
         ([], {"HOOKLINE_EXECUTOR__DRAIN_S": "soon"}, "HOOKLINE_EXECUTOR__DRAIN_S"),
         ([], {"HOOKLINE_EGRESS__ALLOW": "10.0.0.0/99"}, "HOOKLINE_EGRESS__ALLOW"),

@@ -1,6 +1,6 @@
 """Where the log is, as `--log` names it, and how it is opened there.
 
-The one place that knows both kinds of log; who gets it opened knows the contract alone.
+The place that knows both kinds of log; who gets one opened knows the contract alone.
 """
 
 import asyncio

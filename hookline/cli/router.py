@@ -89,7 +89,7 @@ def run_router(options: RouterOptions) -> None:
 
 def routing_of(shared: Shared) -> Routing:
     """Build the router; before the catalog is followed, so that it sees every flow."""
-    public_url = shared.settings.ingress.public_url
+    public_url = shared.settings.router.public_url
     registry = Registry(shared.catalog, shared.secrets, public_url)
     applier = Applier(
         shared.catalog, shared.log, shared.topics, shared.secrets, shared.types

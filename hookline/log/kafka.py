@@ -64,7 +64,7 @@ class KafkaLog:
         return (
             self._writer.healthy
             and all(reader.healthy for reader in self._readers.values())
-            and all(follower.alive for follower in self._followers)
+            and all(follower.healthy for follower in self._followers)
         )
 
     def append(
@@ -186,8 +186,7 @@ async def open_log(
     )
     if sentences:
         raise BadConfiguration("\n".join(sentences))
-    if durability != Durability():
-        _say_what_is_weakened(durability)
+    _say_what_is_weakened(durability)
     writer = Writer(
         cluster,
         [cluster.name_of(topic.name) for topic in topics],

@@ -105,11 +105,6 @@ class KafkaAssignment:
         self._ended = True
         self._lost = self._lost or lost
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether it is not ours any more."""
-        return self._lost
-
 
 def size_of(records: Sequence[Record]) -> int:
     """The bytes of records' values."""

@@ -22,7 +22,7 @@ class Cluster:
     servers: tuple[str, ...]
     prefix: str = "hookline."
     client_id: str = "hookline"
-    access: Mapping[str, Any] = field(default_factory=dict)
+    access: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def name_of(self, topic_name: str) -> str:
         """A topic's name in Kafka."""

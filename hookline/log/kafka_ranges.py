@@ -5,6 +5,7 @@ Each client has one thread that owns it; nothing else touches it.
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -21,6 +22,7 @@ READ_S: Final = 5.0
 POLL_MS: Final = 200
 FETCH_BYTES: Final = 4 * 1024 * 1024
 PAUSE_S: Final = 0.5
+SILENT_S: Final = 30.0
 WAITING: Final = 4
 logger = get_logger(__name__)
 
@@ -56,6 +58,7 @@ class Ranges:
         self._consumer: KafkaConsumer | None = None
         self._next: tuple[TopicPartition, int] | None = None
         self._asked: dict[TopicPartition, list[asyncio.Future[Bounds]]] = {}
+        self._answering: set[asyncio.Future[None]] = set()
 
     async def read(
         self, topic: Topic, partition: int, start: int, end: int
@@ -76,7 +79,10 @@ class Ranges:
         waiting = self._asked.setdefault(place, [])
         waiting.append(answer)
         if len(waiting) == 1 and len(self._asked) == 1:
-            await self._answer_all(self._asked)
+            # Nobody's leaving takes the answer from the others.
+            answering = asyncio.ensure_future(self._answer_all(self._asked))
+            self._answering.add(answering)
+            answering.add_done_callback(self._answering.discard)
         return await answer
 
     async def _answer_all(
@@ -149,7 +155,8 @@ class Ranges:
             close_consumer(consumer)
 
     async def close(self) -> None:
-        """End the client."""
+        """End the client; whoever still asks is told so."""
+        await asyncio.gather(*self._answering)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
@@ -193,6 +200,7 @@ class Follower:
         self._position: int | None = None
         self._mark: int | None = None
         self._caught_up = False
+        self._heard_at = time.monotonic()
         self._thread = threading.Thread(
             target=self._run, name=f"log-follow-{topic.name}", daemon=True
         )
@@ -205,9 +213,9 @@ class Follower:
             yield batch
 
     @property
-    def alive(self) -> bool:
-        """Whether its thread goes on."""
-        return self._thread.is_alive()
+    def healthy(self) -> bool:
+        """Whether the brokers have answered lately."""
+        return time.monotonic() - self._heard_at < SILENT_S
 
     def close(self) -> None:
         """End the thread and the iteration."""
@@ -241,6 +249,7 @@ class Follower:
             self._tell_if_caught_up(consumer.position(place))
             try:
                 found = consumer.poll(timeout_ms=POLL_MS).get(place, ())
+                self._heard_at = time.monotonic()
             except OffsetOutOfRangeError:
                 # Only the newest of each key counts here: start over at what there is.
                 self._position = None

@@ -39,6 +39,8 @@ CALL_MS: Final = 5_000
 # After so many clients that could read nothing at all, partitions are tried one by one.
 FAILURES_BEFORE_PROBE: Final = 3
 PROBE_MS: Final = 500
+# A client that has turned so often was well.
+WELL_TURNS: Final = 100
 STUCK_S: Final = 30.0
 Found = dict[TopicPartition, list[Any]]
 logger = get_logger(__name__)
@@ -78,10 +80,10 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         self._commits_lock = threading.Lock()
         self._closed = False
         self._stopping = threading.Event()
-        self._polled_at = self._heard_at = time.monotonic()
+        self._polled_at = self._heard_at = self._alive_at = time.monotonic()
         self._incoming: set[TopicPartition] = set()
         self._held: set[int] = set()
-        self._taken = 0
+        self._taken = self._turns = 0
         self._consumer: KafkaConsumer | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"log-group-{group}", daemon=True
@@ -121,10 +123,12 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
 
     @property
     def stuck(self) -> bool:
-        """Whether its thread has not turned for longer than anything may take."""
+        """Whether its thread has ended, or not begun a turn for longer than any takes."""
+        if self._stopping.is_set():
+            return False
         longest_s = self._session_s + self._drain_s + STUCK_S
-        silent = time.monotonic() - self._polled_at > longest_s
-        return self._thread.is_alive() and silent and not self._stopping.is_set()
+        silent = time.monotonic() - self._alive_at > longest_s
+        return silent or not self._thread.is_alive()
 
     async def close(self) -> None:
         """Leave the group; what is running is drained before, within the limit."""
@@ -139,18 +143,22 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
     # In the thread.
 
     def _run(self) -> None:
-        failures = 0
+        failures, pause_s = 0, FIRST_PAUSE_S
         while not self._stopping.is_set():
-            self._taken = 0
+            self._taken = self._turns = 0
+            self._alive_at = time.monotonic()
             try:
                 self._consumer = self._cluster.connect(KafkaConsumer, **self._options)
                 self._consumer.subscribe([self._name], listener=self)
                 self._load_partitions(self._consumer)
                 self._serve(self._consumer, probe=failures >= FAILURES_BEFORE_PROBE)
             except Exception as error:  # noqa: BLE001 - whatever it is, a new client mends it
-                failures = 1 if self._taken else failures + 1
+                if self._taken or self._turns > WELL_TURNS:
+                    failures, pause_s = 0, FIRST_PAUSE_S
+                failures += 1
                 self._tell_renewed(error, failures)
-                self._stopping.wait(min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S))
+                self._stopping.wait(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             finally:
                 self._give_up()
 
@@ -200,8 +208,9 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         self._take({at: found[at] for at in found.keys() - begun})
         self._balance(consumer)
         self._send_commits(consumer)
+        self._turns += 1
         self._heard_at = max(self._heard_at, _heard_at(consumer))
-        self._polled_at = time.monotonic()
+        self._polled_at = self._alive_at = time.monotonic()
 
     def _probe(self, consumer: KafkaConsumer) -> None:
         """Find the partition whose next record cannot be read, and hold it alone.
@@ -371,8 +380,10 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
             if self._polled_at > deadline:
                 logger.warning("partition.drain_cut_short")
                 break
+            # On the client's own loop, which is no asyncio: its way to sleep.
             await KernelEvent("_sleep", 0.005)
         self._end(ending, lost=True)
+        self._fail_commits()
         if ending:
             logger.info(
                 "partition.revoked", partitions=sorted(one.partition for one in ending)
@@ -387,12 +398,14 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         """Others have them already."""
         ending = self._taken_from_us(lost)
         self._end(ending, lost=True)
+        self._fail_commits()
         if ending:
             logger.warning(
                 "partition.lost", partitions=sorted(one.partition for one in ending)
             )
 
     def _taken_from_us(self, places: set[TopicPartition]) -> list[KafkaAssignment]:
+        """End our part in them. Commits go out until they are released, not later."""
         self._incoming.clear()
         self._held.clear()
         found = (self._assignments.pop(place.partition, None) for place in places)

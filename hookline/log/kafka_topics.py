@@ -30,7 +30,7 @@ Configs = Mapping[str, str]
 def wanted_configs(
     topic: Topic, durability: Durability, largest_record_bytes: int
 ) -> dict[str, str]:
-    """What a topic is made with; `check_topics` insists on all but the time stamps."""
+    """What a topic is made with; `check_topics` insists on what is in `CHECKED`."""
     wanted = {
         "min.insync.replicas": str(durability.min_insync),
         "unclean.leader.election.enable": "false",
@@ -179,7 +179,9 @@ def _check_layout(
             f"The topic {name} has {len(partitions)} partitions and {topic.partitions} "
             "are configured; order hangs on the number, so it cannot change"
         )
-        if topic.partitions > 1:
+        if topic.compacted:
+            text += ": it has to be made anew, with what was in it"
+        else:
             text += f": set HOOKLINE_LOG__PARTITIONS={len(partitions)}"
         sentences.append(f"{text}.")
     copies = min((len(one["replica_nodes"]) for one in partitions), default=0)
@@ -215,6 +217,7 @@ CHECKED: Final[Mapping[str, Callable[[str, str], bool]]] = {
     "unclean.leader.election.enable": _equal,
     "max.message.bytes": _at_least,
     "cleanup.policy": _equal,
+    "message.timestamp.type": _equal,
     "retention.ms": _equal,
     "retention.bytes": _equal,
 }

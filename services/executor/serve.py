@@ -67,11 +67,6 @@ class Executor:
     def _unfinished(self) -> int:
         return sum(lanes.unfinished for lanes in self._lanes)
 
-    @property
-    def partitions(self) -> int:
-        """How many partitions are this executor's now."""
-        return len(self._lanes)
-
     async def drain(self) -> None:
         """Start nothing more; wait, within the limit, for what is running.
 

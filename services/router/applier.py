@@ -1,4 +1,4 @@
-"""Applies flow files: checks all of them, then writes versions and pointers."""
+"""Applies flow files: checks all of them, then writes new versions."""
 
 import asyncio
 import time

@@ -143,7 +143,7 @@ def _environment() -> dict[str, str]:
     return {
         "COMPOSE_PROJECT_NAME": PROJECT,
         "COMPOSE_PROFILES": "default",
-        "HOOKLINE_IMAGE": "hookline:test",
+        "IMAGE": "hookline:test",
         "HOOKLINE_TOKEN": secrets.token_urlsafe(24),
         "HOOKLINE_INGRESS__ROUTER_TOKEN": secrets.token_urlsafe(24),
         "HOOKLINE_EGRESS__ALLOW": BRIDGES,
@@ -169,7 +169,7 @@ def _start_receiver(made: Stack) -> None:
     made.engine.docker(
         *("run", "--detach", "--name", RECEIVER, "--network", f"{PROJECT}_default"),
         *("--network-alias", "receiver", "--volume", f"{SCRIPT}:/receiver.py:ro"),
-        *("--entrypoint", "python", made.environment["HOOKLINE_IMAGE"], "/receiver.py"),
+        *("--entrypoint", "python", made.environment["IMAGE"], "/receiver.py"),
     )
 
 

@@ -150,7 +150,6 @@ async def test_a_partition_without_a_leader_holds_nobody_else(
         others = [flow_id for flow_id in line.flow_ids if flow_id not in held]
         load = await stack.enter_async_context(under_load(line, 200, others))
         await load.until_more(600)
-        before = latencies(load, 0)
         victim.kill()
         stuck = await stack.enter_async_context(under_load(line, 50, held))
         await until(lambda: len(stuck.refused) >= 2 * len(held), 60)
@@ -161,9 +160,8 @@ async def test_a_partition_without_a_leader_holds_nobody_else(
     assert held
     assert {refusal.status for refusal in stuck.refused} == {503}
     assert not load.refused
-    # The stream does not wait for the slowest: far from the deadline of the others.
-    assert during[len(during) // 2] < 3 * before[len(before) // 2] + 0.01
-    assert during[-1] < DEADLINE_S / 2
+    # The stream does not wait for the slowest: the held ones take the whole deadline.
+    assert during[len(during) // 2] < DEADLINE_S / 10
 
 
 def latencies(load: Load, since: int) -> list[float]:
@@ -189,6 +187,6 @@ def assert_refused_in_time(load: Load) -> None:
 
 async def assert_all_live(line: Line) -> None:
     """No process had to be started again."""
-    for one in (line.ingress, line.router):
+    for one in line.services:
         assert one.process.returncode is None
         await one.wait_ready()

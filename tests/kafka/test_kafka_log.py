@@ -1,6 +1,7 @@
 """What only the log on Kafka has: members of a group, refusals of brokers, bounds."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -235,10 +236,8 @@ async def test_a_record_that_is_too_large_harms_nobody_else(
     opening: Opening, size: int
 ) -> None:
     """Refused here or by the broker, what is appended beside and after it is kept."""
-    # This client would let it pass, the topic does not.
     async with opening(largest_record_bytes=MAX_BYTES) as log:
         beside = [log.append(EVENTS, KEY, b"%d" % n) for n in range(10)]
-        # What cannot be compressed, for it is the compressed size that counts.
         large = log.append(EVENTS, KEY, uuid.uuid4().bytes * (size // 16))
         after = [log.append(EVENTS, KEY, b"%d" % n) for n in range(10, 20)]
         await asyncio.gather(*beside, *after)
@@ -387,6 +386,45 @@ async def test_topics_that_break_a_promise_are_refused_at_the_start(
             cluster, [asked], durability=durability, largest_record_bytes=MAX_BYTES
         ):
             pass
+
+
+@pytest.mark.parametrize(
+    ("topic_name", "key", "value"),
+    [
+        ("events", "retention.ms", "86400000"),
+        ("events", "retention.bytes", "1000000"),
+        ("events", "unclean.leader.election.enable", "true"),
+        ("events", "max.message.bytes", "1000"),
+        ("events", "message.timestamp.type", "CreateTime"),
+        ("events", "cleanup.policy", "compact"),
+        ("flows", "cleanup.policy", "delete"),
+    ],
+)
+async def test_a_topic_that_was_altered_is_refused_at_the_start(
+    cluster: Cluster, opening: Opening, topic_name: str, key: str, value: str
+) -> None:
+    """With the command that puts it right."""
+    with admin_of(cluster) as admin:
+        _set_config(admin, cluster.name_of(topic_name), key, value)
+    advice = rf"{topic_name} has {re.escape(key)}={value} .*kafka-configs"
+
+    with pytest.raises(BadConfiguration, match=advice):
+        async with opening():
+            pass
+
+
+async def test_brokers_that_make_topics_by_themselves_are_refused(
+    tmp_path: Path,
+) -> None:
+    """A misspelt name would become a topic."""
+    auto = {"auto.create.topics.enable": "true"}
+    with kafka_cluster(tmp_path / "kafka", 1, **auto) as brokers:
+        cluster = Cluster(brokers.servers)
+        await create_topics(cluster, TOPICS, ONE)
+        mistakes = await check_topics(cluster, TOPICS, ONE)
+
+    assert len(mistakes) == 1
+    assert "auto.create.topics.enable=false" in mistakes[0]
 
 
 async def test_topics_are_made_once(cluster: Cluster) -> None:
