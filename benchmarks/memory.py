@@ -75,8 +75,6 @@ async def while_frozen(line: Line, broker: Broker, body_bytes: int) -> bool:
         f"{flood.connections:,} connections, {flood.unsent} not sent, "
         f"{flood.lost} lost, accepts again after {healed_s:.1f} s"
     )
-    # What the executor holds is what it has read and not yet run, whatever the broker does.
-    print(f"  {'executor':10}{peaks.pop('executor'):>8.0f} MB")
     return _within(peaks) and _refused_well(flood) and healed_s < HEALED_S
 
 

@@ -31,6 +31,8 @@ POLL_MS: Final = 100
 # one fetch brings is bounded by its bytes.
 MOST_POLLED: Final = 2**31 - 1
 HEARTBEAT_MS: Final = 500
+# A heartbeat's answer is late then.
+LATE_S: Final = 2 * HEARTBEAT_MS / 1000
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
 # Of the session's time, after which we do not trust that the group still counts on us.
@@ -193,12 +195,25 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
 
     def _polled(self, consumer: KafkaConsumer) -> Found:
         try:
-            found: Found = consumer.poll(timeout_ms=POLL_MS)
+            found = self._poll(consumer)
         except NoOffsetForPartitionError:
             return {}  # no commit: `_begin` knows what that means
         except OffsetOutOfRangeError as error:
             self._alarm(consumer, error)
             return {}
+        return found
+
+    def _poll(self, consumer: KafkaConsumer) -> Found:
+        """What has come; waits a little for it.
+
+        While a heartbeat is without an answer, the client's own waiting is a busy loop,
+        each turn of which it remembers until the answer comes.
+        """
+        timeout_ms = POLL_MS
+        if time.monotonic() - self._heard_at > LATE_S and _is_member(consumer):
+            self._stopping.wait(POLL_MS / 1000)
+            timeout_ms = 0
+        found: Found = consumer.poll(timeout_ms=timeout_ms)
         return found
 
     def _turn(self, consumer: KafkaConsumer, found: Found) -> None:
@@ -438,6 +453,12 @@ def _settle(futures: list["asyncio.Future[None]"], error: BaseException | None) 
             kind = type(error).__name__.removesuffix("Error")
             future.set_exception(Unavailable(f"The commit was not kept ({kind})."))
             future.exception()  # who committed may have left
+
+
+def _is_member(consumer: KafkaConsumer) -> bool:
+    """Whether the client believes to be in the group, and need not join it again."""
+    coordinator = consumer._coordinator  # noqa: SLF001 - nothing public tells
+    return not (coordinator.coordinator_unknown() or coordinator.need_rejoin())
 
 
 def _heard_at(consumer: KafkaConsumer) -> float:
