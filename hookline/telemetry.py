@@ -110,8 +110,10 @@ def silence_libraries() -> None:
 class Sampled:
     """At most so many lines a second; those left out are counted in the next one."""
 
-    def __init__(self, logger: Any, most_a_second: int = 10) -> None:
-        self._logger = logger
+    def __init__(
+        self, logger: Any, most_a_second: int = 10, level: str = "info"
+    ) -> None:
+        self._write = getattr(logger, level)
         self._most = most_a_second
         self._second = 0
         self._lines = 0
@@ -128,7 +130,7 @@ class Sampled:
         self._lines += 1
         if self._left_out:
             facts["left_out"], self._left_out = self._left_out, 0
-        self._logger.info(event, **facts)
+        self._write(event, **facts)
 
 
 class ProcessMetrics:

@@ -11,7 +11,7 @@ import msgspec
 from hookline.errors import Unavailable
 from hookline.event import Value
 from hookline.log import Log, Position, Record, Topic
-from hookline.telemetry import Metrics, get_logger
+from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 
@@ -49,6 +49,7 @@ class Journal:
         self._topics = topics
         self._metrics = metrics
         self._listener = listener
+        self._delays = Sampled(logger, level="warning")
 
     def write_ended(
         self, event: event_pb2.Event, record: Record, ended: Ended, finish: Finish
@@ -123,7 +124,7 @@ class Journal:
             if error is None:
                 finish()
             elif isinstance(error, Unavailable):
-                logger.warning("journal.delayed", error=str(error))
+                self._delays.line("journal.delayed", error=str(error))
                 again = partial(self._keep, topic, key, value, finish)
                 asyncio.get_running_loop().call_later(PAUSE_S, again)
             else:
