@@ -213,7 +213,9 @@ class Kafka(Section):
     def _consistent(self) -> Self:
         if self.min_insync > self.replication:
             raise ValueError(
-                "min_insync is more than replication: no event could be accepted"
+                f"HOOKLINE_KAFKA__MIN_INSYNC ({self.min_insync}) is more than "
+                f"HOOKLINE_KAFKA__REPLICATION ({self.replication}): no event could be "
+                "accepted"
             )
         if self.security_protocol.startswith("SASL") and not self.sasl_mechanism:
             raise ValueError(
@@ -271,6 +273,8 @@ def _section_type(annotation: Any) -> type[Section]:
 
 
 def _sentence(place: tuple[Any, ...], text: str) -> str:
+    if len(place) < 2:  # noqa: PLR2004 - of a section: it names its settings itself
+        return text.removeprefix("Value error, ")
     name = (PREFIX + "__".join(str(part) for part in place[:2])).upper()
     return f"{name}: {text}"
 

@@ -343,7 +343,7 @@ async def test_topics_without_a_broker_are_exit_code_69(verb: str) -> None:
         (
             ["executor", "--log", "sqlite:x"],
             {"HOOKLINE_KAFKA__REPLICATION": "1"},
-            "min",
+            "HOOKLINE_KAFKA__MIN_INSYNC (2) is more",
         ),
     ],
 )

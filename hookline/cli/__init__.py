@@ -94,7 +94,10 @@ def health(
     else:
         from hookline.cli.remote import check_health
 
-        typer.echo(check_health(router, token))
+        state = check_health(router, token)
+        typer.echo(state)
+        if state != "serving":
+            raise typer.Exit(69)
 
 
 @app.command()

@@ -222,6 +222,6 @@ def _say_what_is_weakened(durability: Durability) -> None:
             "log.weakened",
             copies=copies,
             needed_for_2xx=needed,
-            advice=f"an accepted event is lost with {needed} broker(s), and while "
-            f"{copies - needed + 1} are away nothing is accepted",
+            advice=f"the loss of {needed} broker(s) can lose accepted events; while "
+            f"{copies - needed + 1} broker(s) are away nothing is accepted",
         )

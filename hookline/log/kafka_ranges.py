@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
@@ -22,7 +23,10 @@ READ_S: Final = 5.0
 POLL_MS: Final = 200
 FETCH_BYTES: Final = 4 * 1024 * 1024
 PAUSE_S: Final = 0.5
-SILENT_S: Final = 30.0
+# A follower that has heard nothing asks, so often, and is unwell after a few questions.
+ASK_S: Final = 3.0
+ASK_MS: Final = 2_000
+SILENT_S: Final = 10.0
 WAITING: Final = 4
 logger = get_logger(__name__)
 
@@ -200,7 +204,7 @@ class Follower:
         self._position: int | None = None
         self._mark: int | None = None
         self._caught_up = False
-        self._heard_at = time.monotonic()
+        self._heard_at = self._asked_at = time.monotonic()
         self._thread = threading.Thread(
             target=self._run, name=f"log-follow-{topic.name}", daemon=True
         )
@@ -249,14 +253,24 @@ class Follower:
             self._tell_if_caught_up(consumer.position(place))
             try:
                 found = consumer.poll(timeout_ms=POLL_MS).get(place, ())
-                self._heard_at = time.monotonic()
             except OffsetOutOfRangeError:
                 # Only the newest of each key counts here: start over at what there is.
                 self._position = None
                 raise
             if found:
+                self._heard_at = time.monotonic()
                 self._put([as_record(one) for one in found])
                 self._position = consumer.position(place)
+            self._ask_if_silent(consumer)
+
+    def _ask_if_silent(self, consumer: KafkaConsumer) -> None:
+        """Have a broker answer now and then: a poll that brings nothing does not tell."""
+        if time.monotonic() - max(self._heard_at, self._asked_at) < ASK_S:
+            return
+        self._asked_at = time.monotonic()
+        with suppress(KafkaError):
+            consumer.end_offsets([self._place], timeout_ms=ASK_MS)
+            self._heard_at = time.monotonic()
 
     def _tell_if_caught_up(self, position: int) -> None:
         if not self._caught_up and self._mark is not None and position >= self._mark:

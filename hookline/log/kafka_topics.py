@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from kafka import KafkaAdminClient, OffsetAndMetadata, OffsetSpec, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError
+from kafka.errors import (
+    InvalidReplicationFactorError,
+    KafkaError,
+    RetriableError,
+    TopicAlreadyExistsError,
+)
 
 from hookline.errors import Unavailable
 from hookline.log import Position, Topic
@@ -23,6 +28,7 @@ SEGMENT_MS: Final = 24 * 60 * 60 * 1000
 UNKNOWN_TOPIC: Final = 3
 NO_LIMIT: Final = "-1"
 RETRY_S: Final = 0.2
+WEAKEN: Final = "set HOOKLINE_KAFKA__REPLICATION=1 HOOKLINE_KAFKA__MIN_INSYNC=1"
 NO_GROUPS: Final[Mapping[str, Topic]] = {}
 Configs = Mapping[str, str]
 
@@ -108,6 +114,13 @@ def _create(admin: Any, new: NewTopic) -> bool:
         admin.create_topics([new])
     except TopicAlreadyExistsError:
         return False
+    except InvalidReplicationFactorError as error:
+        there = len(admin.describe_cluster()["brokers"])
+        raise Unavailable(
+            f"{there} broker(s) are there and {new.replication_factor} copies of each "
+            f"record are wanted: start the others, or, where the loss of a broker may "
+            f"lose events, {WEAKEN}."
+        ) from error
     admin.wait_for_topics([new.name], timeout_ms=READY_MS)
     return True
 
@@ -190,7 +203,8 @@ def _check_layout(
             f"The topic {name} has {copies} cop{'y' if copies == 1 else 'ies'} of each "
             f"record and {durability.replication} are wanted: add replicas with "
             "kafka-reassign-partitions, or, where the loss of a broker may lose events, "
-            f"set HOOKLINE_KAFKA__REPLICATION={copies}."
+            f"set HOOKLINE_KAFKA__REPLICATION={copies} "
+            f"HOOKLINE_KAFKA__MIN_INSYNC={max(1, copies - 1)}."
         )
     return sentences
 
@@ -242,7 +256,8 @@ def _with_admin(cluster: Cluster, function: Callable[..., Any], *arguments: Any)
     try:
         return function(admin, *arguments)
     except KafkaError as error:
-        raise Unavailable(f"The brokers refuse: {error}") from error
+        kind = type(error).__name__.removesuffix("Error")
+        raise Unavailable(f"The brokers refuse ({kind}).") from error
     finally:
         with suppress(KafkaError, RuntimeError, OSError):
             admin.close()

@@ -7,6 +7,7 @@ occurrences stay in order.
 """
 
 import asyncio
+import gc
 import threading
 import time
 from collections import deque
@@ -40,6 +41,7 @@ LINGER_MS: Final = 1
 BLOCK_MS: Final = 50
 LOAD_S: Final = 5.0
 STUCK_S: Final = 3.0
+COLLECT_S: Final = 10.0
 LOOK_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
@@ -190,8 +192,13 @@ class Writer:
 
     async def watch(self) -> None:
         """Replace a producer that has stopped acknowledging, until cancelled."""
+        collected = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_S)
+            if not self.healthy and time.monotonic() - collected > COLLECT_S:
+                # The client leaves sockets of refused connections in cycles.
+                gc.collect()
+                collected = time.monotonic()
             if self._is_stuck():
                 logger.error("log.producer_stuck", pending_bytes=self._pending_bytes)
                 await self._replace()

@@ -1,10 +1,12 @@
 """ExecutionService over gRPC: shows events and what became of them."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
+from hookline.errors import Unavailable
 from hookline.v1 import execution_pb2, execution_pb2_grpc
 from services.console.history import History, summary_of
 
@@ -20,18 +22,20 @@ class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
         self._history = history
 
     async def ListEvents(  # noqa: N802 - the method's name in the proto
-        self, request: execution_pb2.ListEventsRequest, _context: Context
+        self, request: execution_pb2.ListEventsRequest, context: Context
     ) -> execution_pb2.ListEventsResponse:
         """The newest events, newest first."""
         limit = min(request.limit or DEFAULT_LIMIT, MOST)
-        found = await self._history.newest(request.flow_id, limit)
+        async with _answering(context):
+            found = await self._history.newest(request.flow_id, limit)
         return execution_pb2.ListEventsResponse(events=map(summary_of, found))
 
     async def GetEvent(  # noqa: N802 - the method's name in the proto
         self, request: execution_pb2.GetEventRequest, context: Context
     ) -> execution_pb2.GetEventResponse:
         """One event with everything that is known of it."""
-        found = await self._history.find(request.event_id)
+        async with _answering(context):
+            found = await self._history.find(request.event_id)
         if found is None:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,
@@ -43,11 +47,21 @@ class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
         )
 
     async def TailEvents(  # noqa: N802 - the method's name in the proto
-        self, request: execution_pb2.TailEventsRequest, _context: Context
+        self, request: execution_pb2.TailEventsRequest, context: Context
     ) -> AsyncIterator[execution_pb2.TailEventsResponse]:
         """Events and their ends as they come."""
-        async for summary in self._history.tail(request.flow_id):
-            yield execution_pb2.TailEventsResponse(event=summary)
+        async with _answering(context):
+            async for summary in self._history.tail(request.flow_id):
+                yield execution_pb2.TailEventsResponse(event=summary)
+
+
+@asynccontextmanager
+async def _answering(context: Context) -> AsyncIterator[None]:
+    """A log that cannot be read is the caller's UNAVAILABLE; asking again is safe."""
+    try:
+        yield
+    except Unavailable as error:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
 
 def add_executions(history: History, server: grpc.aio.Server) -> str:

@@ -44,7 +44,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_no_event_could_be_accepted_with_fewer_copies_than_it_needs() -> None:
-    with pytest.raises(BadConfiguration, match="min_insync"):
+    with pytest.raises(BadConfiguration, match=r"MIN_INSYNC \(2\) is more"):
         Settings.read({"HOOKLINE_KAFKA__REPLICATION": "1"})
 
 
