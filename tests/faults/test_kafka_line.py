@@ -102,6 +102,21 @@ async def test_nothing_is_lost_while_the_broker_is_away(
     await assert_all_live(line)
 
 
+async def test_services_are_not_ready_while_the_broker_is_away_and_nothing_comes(
+    line: Line, one_broker: Brokers
+) -> None:
+    """A router that could keep nothing says so without being tried; then it is ready."""
+    executor = line.services[-1]
+    [broker] = one_broker.brokers
+    broker.kill()
+    for one in (line.router, executor):
+        await one.wait_missing("log")
+    await asyncio.to_thread(one_broker.heal)
+
+    for one in (line.router, executor):
+        await one.wait_ready()
+
+
 async def test_nothing_is_lost_when_one_broker_of_three_is_killed(
     kafka_of_three: Brokers, tmp_path: Path
 ) -> None:
