@@ -30,7 +30,7 @@ FLAGS = frozenset(
     for name in (
         *("DATA", "FLOWS", "EXECUTOR", "HTTP", "GRPC", "ADMIN"),
         *("LOG", "WORKERS", "WAIT", "ROUTER", "TOKEN", "URL", "SECRETS_DIR"),
-        *("REQUIRE", "TEST_KAFKA"),  # the test suites' own
+        *("REQUIRE", "TEST_KAFKA", "FAILPOINTS"),  # the test suites' own
     )
 )
 

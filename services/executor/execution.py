@@ -14,6 +14,7 @@ from hookline.bodies import trigger_of
 from hookline.components.steps import BoundStep
 from hookline.errors import Rejected, TerminalError
 from hookline.event import EventId, FlowId, Message, Run, Value
+from hookline.failpoints import failpoint
 from hookline.log import Record
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.attempts import Attempts
@@ -63,6 +64,7 @@ class Executions:
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
             message = first_message(event, bound)
+            failpoint("executor.before_first_step")
             await self._continue(bound.steps, 0, message, progress, tenure)
         except StepFailed as failure:
             progress.attempts += failure.attempts
@@ -88,6 +90,8 @@ class Executions:
     ) -> None:
         """Take a message through the steps from one of them on."""
         while index < len(steps):
+            if index:
+                failpoint("executor.between_steps")
             step = steps[index]
             index += 1
             if not _applies(step, message):
@@ -95,6 +99,7 @@ class Executions:
             out, attempts = await self._attempts.run(
                 step, message.derive(step_id=step.id), tenure
             )
+            failpoint("executor.after_step_before_journal")
             progress.attempts += attempts
             if not out:
                 progress.filtered_by = step.id

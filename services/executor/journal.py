@@ -10,6 +10,7 @@ import msgspec
 
 from hookline.errors import Unavailable
 from hookline.event import Value
+from hookline.failpoints import failpoint
 from hookline.log import Log, Position, Record, Topic
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
@@ -87,7 +88,9 @@ class Journal:
             indeterminate=indeterminate,
             failed_at_us=time.time_ns() // 1000,
         )
+        failpoint("executor.before_dead_letter")
         await self._keep_letter(record, letter)
+        failpoint("executor.after_dead_letter_before_journal")
         self.write_ended(event, record, ended, finish)
 
     async def write_unreadable(

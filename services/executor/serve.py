@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from hookline.errors import Unavailable
+from hookline.failpoints import failpoint
 from hookline.log import Assignment, Commit, Log
 from hookline.telemetry import Metrics, get_logger
 from hookline.topics import Topics
@@ -144,6 +145,7 @@ async def _commit_once(
     if offset is None or offset == committed or not assignment.owned():
         return committed
     try:
+        failpoint("executor.after_journal_before_commit")
         await assignment.commit(Commit(offset))
     except Unavailable as error:
         logger.warning("commit.delayed", error=str(error))

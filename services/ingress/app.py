@@ -19,6 +19,7 @@ from aiohttp.web_exceptions import HTTPException
 
 from hookline.errors import Malformed, TooLarge, TooSlow
 from hookline.event import FLOW_ID
+from hookline.failpoints import failpoint
 from hookline.v1 import event_pb2
 from services.ingress.replies import answer, problem
 
@@ -86,12 +87,16 @@ class Ingress:
             return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
+        failpoint("ingress.before_forwarding")
         content = http.content
         if content.is_eof() and content.exception() is None:
             request.body = content.read_nowait(-1)
-            return answer(await self._router.receive(request))
+            outcome = await self._router.receive(request)
+            failpoint("ingress.after_verdict_before_answer")
+            return answer(outcome)
         body = Body(content, self._body_timeout_s, self._body_floor)
         outcome = await self._router.upload(request, http.content_length, body.read)
+        failpoint("ingress.after_verdict_before_answer")
         response = answer(outcome)
         if not content.is_eof():
             # What was not read is not waited for: the connection ends with the answer.

@@ -22,6 +22,7 @@ from hookline.errors import (
     UnknownFlow,
 )
 from hookline.event import EventId, new_event_id
+from hookline.failpoints import failpoint
 from hookline.log import Log, Position
 from hookline.outcomes import reason_of, rejection
 from hookline.telemetry import Metrics, Sampled, get_logger
@@ -149,6 +150,7 @@ class Receiver:
             return self.reject(taken, error)
         if error is not None:
             raise error
+        failpoint("router.after_append_before_answer")
         self._count(taken)
         accepted = event_pb2.Accepted(event_id=taken.event_id, reply=taken.reply)
         return event_pb2.Outcome(request_id=taken.request_id, accepted=accepted)
@@ -218,6 +220,7 @@ class Receiver:
             raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
 
     def _append(self, served: ServedFlow, request: event_pb2.Request) -> Taken:
+        failpoint("router.before_append")
         event_id = new_event_id()
         event = event_pb2.Event(
             id=event_id,
@@ -230,6 +233,7 @@ class Receiver:
         position = self._log.append(
             self._events, request.flow_id.encode(), event.SerializeToString()
         )
+        failpoint("router.append_in_flight")
         return Taken(
             request.request_id,
             request.flow_id,
