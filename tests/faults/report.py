@@ -17,7 +17,7 @@ S = 1_000_000
 LOST = {accepted_is_logged.__name__, every_event_ends_one_way.__name__}
 REORDERED = {callers_order_is_the_logs.__name__, effects_come_in_order.__name__}
 OVERLAPPING = {lanes_run_in_order.__name__}
-SHOWN = 20
+SHOWN = 10
 
 
 def report(evidence: Evidence, violations: Iterable[Violation]) -> str:
