@@ -69,12 +69,14 @@ async def receiving() -> AsyncIterator[tuple[Receiver, str]]:
         await runner.cleanup()
 
 
+def flow_file(number: int, url: str) -> str:
+    """A flow whose steps call the receiver."""
+    return FLOW.format(flow_id=f"flow-{number}", url=url)
+
+
 def write_flows(directory: Path, url: str, count: int) -> Sequence[str]:
     """Flow files whose steps call the receiver; gives their ids."""
     directory.mkdir(exist_ok=True)
-    flow_ids = [f"flow-{number}" for number in range(count)]
-    for flow_id in flow_ids:
-        (directory / f"{flow_id}.yaml").write_text(
-            FLOW.format(flow_id=flow_id, url=url)
-        )
-    return flow_ids
+    for number in range(count):
+        (directory / f"{number}.yaml").write_text(flow_file(number, url))
+    return [f"flow-{number}" for number in range(count)]

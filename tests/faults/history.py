@@ -58,8 +58,8 @@ class Fault(Line, frozen=True, kw_only=True, tag="fault"):
 
     name: str
     healed_us: int
-    # Whether executions may have been cut short, and run again for it.
-    crash: bool = False
+    # How often executions may have been cut short, and run again for it.
+    crashes: int = 0
     # From when to when the log could take nothing, for certain.
     unwritable_us: tuple[int, int] | None = None
 

@@ -40,6 +40,10 @@ class Readable(Protocol):
         """Where a partition starts and ends now."""
         ...
 
+    async def commits(self) -> Sequence[int]:
+        """How far the executors have come in each partition."""
+        ...
+
 
 class SqliteFile:
     """The file of an embedded log, whether its process lives or not; reads only."""
@@ -47,6 +51,7 @@ class SqliteFile:
     def __init__(self, store: Store, topics: Topics) -> None:
         self._store = store
         self._tables = tables_of(topics.all)
+        self._events = topics.events
 
     async def read(
         self, topic: Topic, partition: int, start: int, end: int
@@ -64,11 +69,16 @@ class SqliteFile:
         table = self._tables[topic.name, partition]
         return await asyncio.to_thread(self._store.bounds, table)
 
-    async def committed(self, topics: Topics, partition: int) -> int:
-        """How far the executors have come."""
-        table = self._tables[topics.events.name, partition]
-        commit = await asyncio.to_thread(self._store.committed, GROUP, table)
-        return commit.offset if commit else 0
+    async def commits(self) -> Sequence[int]:
+        """How far the executors have come in each partition."""
+        name, partitions = self._events.name, range(self._events.partitions)
+        commits = [
+            await asyncio.to_thread(
+                self._store.committed, GROUP, self._tables[name, partition]
+            )
+            for partition in partitions
+        ]
+        return [commit.offset if commit else 0 for commit in commits]
 
 
 @contextmanager
@@ -103,18 +113,26 @@ class Looking:
             letter = execution_pb2.DeadLetter.FromString(record.value or b"")
             self.letters.append(letter.event.id)
 
-    def unfinished(self) -> set[tuple[int, int]]:
-        """Where events stand that have not ended."""
-        ended = {run.position for run in self.runs}
-        return {record.position for record in self.logged} - ended
+    def snapshots(self, commits: Sequence[int]) -> list[Snapshot]:
+        """The partitions as they were read, after these commits."""
+        return [
+            Snapshot(
+                partition,
+                committed,
+                frozenset(r.offset for r in self.logged if r.partition == partition),
+                frozenset(
+                    r.event_offset for r in self.runs if r.partition == partition
+                ),
+            )
+            for partition, committed in enumerate(commits)
+        ]
 
-    def snapshot(self, partition: int, committed: int) -> Snapshot:
-        """A partition as it was read, after this commit."""
-        return Snapshot(
-            partition,
-            committed,
-            frozenset(r.offset for r in self.logged if r.partition == partition),
-            frozenset(r.event_offset for r in self.runs if r.partition == partition),
+    def is_behind(self, commits: Sequence[int]) -> bool:
+        """Whether something was read that has not ended, or is not committed."""
+        ended = {run.position for run in self.runs}
+        return any(
+            record.position not in ended or record.offset >= commits[record.partition]
+            for record in self.logged
         )
 
     async def _fresh(self, log: Readable, topic: Topic) -> AsyncIterator[Record]:
@@ -164,10 +182,11 @@ def _run(partition: int, entry: execution_pb2.JournalEntry) -> Run:
 
 
 async def drain(looking: Looking, log: Readable, seconds: float = 60.0) -> None:
-    """Read on until everything has ended."""
+    """Read on until everything has ended and is committed: no lag is left."""
 
-    async def ended() -> bool:
+    async def drained() -> bool:
+        commits = await log.commits()
         await looking.look(log)
-        return not looking.unfinished()
+        return not looking.is_behind(commits)
 
-    await until_asked(ended, seconds)
+    await until_asked(drained, seconds)

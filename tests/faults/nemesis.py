@@ -97,7 +97,7 @@ class Nemesis:
             await self.subject.kill()
         self.receiver.on_effect = None
         await self.subject.start(failpoints)
-        self.history.add(Fault(at_us=at_us, name=name, healed_us=now_us(), crash=True))
+        self.history.add(Fault(at_us=at_us, name=name, healed_us=now_us(), crashes=1))
 
     async def _wait_end(self, seconds: float) -> str:
         """Return when the process has ended; where it does not, it will be killed."""

@@ -101,9 +101,9 @@ def effects_are_bounded(evidence: Evidence) -> Iterator[str]:
 
 def _crashes_between(times: Sequence[int], evidence: Evidence) -> int:
     return sum(
-        fault.crash and fault.at_us <= times[-1] and fault.healed_us >= times[0]
+        fault.crashes
         for fault in evidence.faults
-        if times
+        if times and fault.at_us <= times[-1] and fault.healed_us >= times[0]
     )
 
 

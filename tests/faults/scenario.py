@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.effects import STEPS, Receiver, receiving, write_flows
-from tests.faults.evidence import Bounds, Evidence
+from tests.faults.evidence import Evidence, Footprint, Snapshot
 from tests.faults.generator import Plan, generating
 from tests.faults.history import Drained, Fault, History, calls_of, now_us
-from tests.faults.looking import Looking, drain, sqlite_file
+from tests.faults.looking import Looking, Readable, drain, sqlite_file
 from tests.faults.nemesis import Nemesis, Round
-from tests.faults.subject import TOPICS, Subject, subject_of
+from tests.faults.subject import TOPICS, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +46,41 @@ async def run_scenario(directory: Path, scenario: Scenario) -> Evidence:
                 async with generating(plan, history) as generator:
                     nemesis = Nemesis(subject, generator, receiver, history)
                     await nemesis.do(scenario.rounds)
-                looking = await _drained(subject, history, scenario.drain_s)
+                looking = Looking(TOPICS)
+                with sqlite_file(subject.data, TOPICS) as file:
+                    await note_drained(looking, file, history, scenario.drain_s)
                 await subject.stop()
-            return _evidence(history, looking, receiver, subject, flow_ids)
+            return evidence_of(
+                history,
+                looking,
+                receiver,
+                flow_ids,
+                snapshots=subject.snapshots,
+                footprints=subject.footprints,
+            )
 
 
-async def _drained(subject: Subject, history: History, seconds: float) -> Looking:
-    """Read until everything has ended, or for so long."""
-    looking = Looking(TOPICS)
-    with sqlite_file(subject.data, TOPICS) as file:
-        try:
-            await drain(looking, file, seconds)
-            history.add(Drained(at_us=now_us()))
-        except TimeoutError:
-            return looking
-    return looking
+async def note_drained(
+    looking: Looking, log: Readable, history: History, seconds: float
+) -> None:
+    """Read until nothing is behind, and write that down; or for so long."""
+    try:
+        await drain(looking, log, seconds)
+    except TimeoutError:
+        return
+    history.add(Drained(at_us=now_us()))
 
 
-def _evidence(
+def evidence_of(
     history: History,
     looking: Looking,
     receiver: Receiver,
-    subject: Subject,
     flow_ids: Sequence[str],
+    *,
+    snapshots: Sequence[Snapshot],
+    footprints: Sequence[Footprint],
 ) -> Evidence:
+    """All that is known of a run, put together."""
     lines = history.lines
     drained = [line.at_us for line in lines if isinstance(line, Drained)]
     return Evidence(
@@ -80,9 +91,8 @@ def _evidence(
         journaled=looking.journaled,
         letters=looking.letters,
         effects=receiver.effects,
-        snapshots=subject.snapshots,
-        footprints=subject.footprints,
+        snapshots=snapshots,
+        footprints=footprints,
         drained_us=drained[-1] if drained else None,
         steps_by_flow=dict.fromkeys(flow_ids, STEPS),
-        bounds=Bounds(),
     )

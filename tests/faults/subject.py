@@ -70,6 +70,10 @@ class Subject:
         self._running = AsyncExitStack()
         self.snapshots += await asyncio.to_thread(_what_is_left, self.data)
 
+    async def close(self) -> None:
+        """End it, if it runs."""
+        await self._running.aclose()
+
     async def freeze(self, seconds: float) -> None:
         """Hold it for a while, and let it go on as if no time had passed."""
         if self.service.process.returncode is None:
@@ -104,10 +108,9 @@ def _what_is_left(data: Path) -> list[Snapshot]:
 async def _snapshots(data: Path) -> list[Snapshot]:
     looking = Looking(TOPICS)
     with sqlite_file(data, TOPICS) as file:
-        partitions = range(TOPICS.events.partitions)
-        committed = {one: await file.committed(TOPICS, one) for one in partitions}
+        commits = await file.commits()
         await looking.look(file)
-    return [looking.snapshot(one, offset) for one, offset in committed.items()]
+    return looking.snapshots(commits)
 
 
 @asynccontextmanager
@@ -120,4 +123,4 @@ async def subject_of(
     try:
         yield subject
     finally:
-        await subject._running.aclose()
+        await subject.close()

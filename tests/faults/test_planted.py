@@ -33,6 +33,7 @@ CAUGHT: dict[str, set[Rule]] = {
 KILLS = [Round("kill", 60), Round("kill", 90), Round("kill", 75)]
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", sorted(planted.PLANTED))
 async def test_the_checker_catches(fault: str, tmp_path: Path) -> None:

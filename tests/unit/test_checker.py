@@ -68,7 +68,7 @@ def clean(times: Times) -> Evidence:
         if crashes:
             effects.append(Effect(f"e{number}", "first", now))
             faults.append(
-                Fault(at_us=now + 10, name="kill", healed_us=now + 20, crash=True)
+                Fault(at_us=now + 10, name="kill", healed_us=now + 20, crashes=1)
             )
             now += 100
         runs.append(run_of(number, now, dead=dead))
@@ -262,7 +262,7 @@ def test_a_history_file_reads_as_it_was_written(tmp_path: Path) -> None:
         accepted(0, 2),
         invoke(1, 3),
         Info(at_us=4, caller="c", number=1, text="503"),
-        Fault(at_us=4, name="kill", healed_us=5, crash=True),
+        Fault(at_us=4, name="kill", healed_us=5, crashes=1),
         invoke(2, 6),
         Drained(at_us=7),
     ]
