@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hookline.cli import events, flows, messages, services, topics
+from hookline.cli import events, flows, messages, services, topics, verify
 from hookline.cli.options import (
     DEFAULT_ADMIN,
     DEFAULT_GRPC,
@@ -42,6 +42,7 @@ app.command("executor")(services.executor)
 app.command("apply")(flows.apply)
 app.command("send")(messages.send)
 app.command("publish")(messages.publish)
+app.command("verify")(verify.verify)
 
 
 @app.command()

@@ -163,7 +163,7 @@ def _logged(record: Record) -> Logged:
         record.offset,
         event.id,
         event.flow_id,
-        body["caller"],
+        body.get("caller", ""),
         body["number"],
         record.appended_at_ms * 1000,
     )

@@ -27,7 +27,7 @@ class Subject:
     directory: Path
     flows: Path
     wrapper: Sequence[str] = ()
-    port: int = field(default_factory=lambda: free_ports(1)[0])
+    ports: Sequence[int] = field(default_factory=lambda: free_ports(2))
     service: Service = field(init=False)
     snapshots: list[Snapshot] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
@@ -41,13 +41,19 @@ class Subject:
     @property
     def address(self) -> str:
         """HOST:PORT, the same after each start."""
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.ports[0]}"
+
+    @property
+    def router(self) -> str:
+        """HOST:PORT of gRPC, the same after each start."""
+        return f"127.0.0.1:{self.ports[1]}"
 
     async def start(self, failpoints: str = "") -> None:
         """Start it; it takes requests when this returns."""
         starting = up(
             self.data,
-            *("--flows", str(self.flows), "--http", self.address),
+            *("--flows", str(self.flows)),
+            *("--http", self.address, "--grpc", self.router),
             environment={"HOOKLINE_FAILPOINTS": failpoints},
             wrapper=self.wrapper,
         )
