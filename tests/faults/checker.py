@@ -23,6 +23,7 @@ from tests.faults.rules_of_runs import (
     every_event_ends_one_way,
     journaled_never_starts_again,
     lanes_run_in_order,
+    nothing_runs_again_behind_the_next,
 )
 from tests.faults.rules_of_time import (
     accepts_soon_after_healing,
@@ -34,7 +35,11 @@ from tests.faults.rules_of_time import (
 Rule = Callable[[Evidence], Iterator[str]]
 
 # What waits for its part of the product: dedupe, and a journal that is read at the start.
-PENDING: Final[tuple[Rule, ...]] = (one_execution_a_key, journaled_never_starts_again)
+PENDING: Final[tuple[Rule, ...]] = (
+    one_execution_a_key,
+    journaled_never_starts_again,
+    nothing_runs_again_behind_the_next,
+)
 RULES: Final[tuple[Rule, ...]] = (
     accepted_is_logged,
     logged_was_invoked,

@@ -6,9 +6,10 @@ kill at a fail point is armed when the subject is started, at the end of the rou
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Literal, get_args
 
 from hookline.failpoints import POINTS
 from tests.faults.effects import Receiver
@@ -21,13 +22,17 @@ NOT_REACHED = " (not reached)"
 PLAIN = ("kill", "stop", "kill-in-step")
 
 
+Passing = Literal["freeze", "full disk"]
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One fault: perhaps a freeze first, then what ends the process."""
+    """One fault: perhaps one that heals by itself first, then what ends the process."""
 
     fault: str
     wait: int
-    freeze_s: float = 0.0
+    first: Passing | None = None
+    seconds: float = 0.0
 
     @property
     def failpoints(self) -> str:
@@ -41,24 +46,26 @@ class Round:
 
 def every_point(random: Random) -> list[Round]:
     """A round for each fail point and each plain fault, shuffled."""
-    return _rounds(random, [*POINTS, *PLAIN])
+    rounds = [_round(random, fault) for fault in [*POINTS, *PLAIN]]
+    rounds += [Round("kill", 150, "full disk", 1.0), Round("stop", 30, "freeze", 0.8)]
+    random.shuffle(rounds)
+    return rounds
 
 
 def some(random: Random, count: int) -> list[Round]:
     """So many rounds of any kind."""
-    return _rounds(random, random.choices([*POINTS, *PLAIN], k=count))
+    faults = random.choices([*POINTS, *PLAIN], k=count)
+    return [_round(random, fault) for fault in faults]
 
 
-def _rounds(random: Random, faults: list[str]) -> list[Round]:
-    random.shuffle(faults)
-    return [
-        Round(
-            fault,
-            random.randrange(5, 120),
-            random.choice((0, 0.3, 0.8)) if fault in PLAIN else 0.0,
-        )
-        for fault in faults
-    ]
+def _round(random: Random, fault: str) -> Round:
+    """An armed process may end at any moment: nothing else is done to it."""
+    wait = random.randrange(5, 120)
+    if fault in POINTS or random.random() < 0.5:
+        return Round(fault, wait)
+    return Round(
+        fault, wait, random.choice(get_args(Passing)), random.choice((0.3, 1.0, 2.5))
+    )
 
 
 @dataclass(slots=True)
@@ -73,8 +80,8 @@ class Nemesis:
     async def do(self, rounds: Sequence[Round]) -> None:
         """All of them; the subject was started for the first one."""
         for index, one in enumerate(rounds):
-            if one.freeze_s:
-                await self._noted("freeze", self._freeze, one)
+            if one.first is not None:
+                await self._pass(one.first, one.seconds)
             following = rounds[index + 1] if index + 1 < len(rounds) else None
             await self._end(one, following.failpoints if following else "")
         await self.generator.until_more(20)
@@ -121,13 +128,15 @@ class Nemesis:
 
         self.receiver.on_effect = count_down
 
-    async def _freeze(self, one: Round) -> None:
+    async def _pass(self, name: Passing, seconds: float) -> None:
+        """A fault that heals by itself; the process lives on."""
         await self.generator.until_more(5)
-        await self.subject.freeze(one.freeze_s)
-
-    async def _noted(
-        self, name: str, do: Callable[[Round], Awaitable[None]], one: Round
-    ) -> None:
         at_us = now_us()
-        await do(one)
-        self.history.add(Fault(at_us=at_us, name=name, healed_us=now_us()))
+        window = None
+        if name == "freeze":
+            await self.subject.freeze(seconds)
+        else:
+            window = await self.subject.refuse_writes(seconds)
+        self.history.add(
+            Fault(at_us=at_us, name=name, healed_us=now_us(), unwritable_us=window)
+        )

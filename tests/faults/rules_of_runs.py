@@ -29,7 +29,7 @@ def lanes_run_in_order(evidence: Evidence) -> Iterator[str]:
     """In a lane, no event starts before the one before it in the log has ended."""
     for lane in evidence.lanes:
         for before, after in pairwise(_with_runs(lane, evidence)):
-            ended = min(r.ended_at_us for r in evidence.runs_by_event[before.event_id])
+            ended = _ended_us(before, evidence)
             started = min(
                 r.started_at_us for r in evidence.runs_by_event[after.event_id]
             )
@@ -37,6 +37,34 @@ def lanes_run_in_order(evidence: Evidence) -> Iterator[str]:
                 yield (
                     f"{after.event_id} at {after.position} began {ended - started} us "
                     f"before {before.event_id} at {before.position} had ended"
+                )
+
+
+def _ended_us(record: Logged, evidence: Evidence) -> int:
+    """When an event had ended: as the journal has it, or as all its effects show.
+
+    A crash may take an end with it that was not written down yet.
+    """
+    written = min(r.ended_at_us for r in evidence.runs_by_event[record.event_id])
+    effects = [
+        evidence.effects_by_step.get((record.event_id, step))
+        for step in evidence.steps_by_flow.get(record.flow, ())
+    ]
+    shown = [times[0] for times in effects if times]
+    whole = bool(effects) and len(shown) == len(effects)
+    return min(written, max(shown)) if whole else written
+
+
+def nothing_runs_again_behind_the_next(evidence: Evidence) -> Iterator[str]:
+    """No execution begins when a later event of its lane has its end in the journal."""
+    kept = {event_id: at_us for event_id, step, at_us in evidence.journaled if not step}
+    for lane in evidence.lanes:
+        for before, after in pairwise(_with_runs(lane, evidence)):
+            last = max(r.started_at_us for r in evidence.runs_by_event[before.event_id])
+            if last > kept.get(after.event_id, last):
+                yield (
+                    f"{before.event_id} at {before.position} ran again when "
+                    f"{after.event_id} at {after.position} had ended for good"
                 )
 
 

@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from resource import RLIMIT_FSIZE, prlimit
 
 from hookline.cli.log_place import EMBEDDED_PARTITIONS
 from hookline.topics import Topics
 from tests.broker_files import free_ports
 from tests.faults.evidence import Footprint, Snapshot
+from tests.faults.history import now_us
 from tests.faults.looking import Looking, sqlite_file
 from tests.processes import Service, up
 
 TOPICS = Topics.with_partitions(EMBEDDED_PARTITIONS)
-MIB = 1024 * 1024
+SMALLEST_FILE = 4096
 
 
 @dataclass(slots=True)
@@ -86,6 +88,20 @@ class Subject:
             self.service.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(seconds)  # the length of the fault
             self.service.process.send_signal(signal.SIGCONT)
+
+    async def refuse_writes(self, seconds: float) -> tuple[int, int]:
+        """No file of it can grow, as on a full disk; gives from when to when for certain.
+
+        What was being written when it began may still have been kept.
+        """
+        pid = self.service.process.pid
+        _, hard = prlimit(pid, RLIMIT_FSIZE)
+        prlimit(pid, RLIMIT_FSIZE, (SMALLEST_FILE, hard))
+        begun = now_us()
+        await asyncio.sleep(seconds)  # the length of the fault
+        ended = now_us()
+        prlimit(pid, RLIMIT_FSIZE, (hard, hard))
+        return begun, ended
 
     def weigh(self) -> None:
         """Note what it holds."""

@@ -16,10 +16,11 @@ from tests.faults.rules_of_runs import (
     every_event_ends_one_way,
     lanes_run_in_order,
 )
+from tests.faults.rules_of_time import nothing_accepted_while_unwritable
 from tests.faults.scenario import Scenario, run_scenario
 
 CAUGHT: dict[str, set[Rule]] = {
-    "ack-before-append": {accepted_is_logged},
+    "ack-before-append": {accepted_is_logged, nothing_accepted_while_unwritable},
     "commit-before-journal": {
         commit_passes_nothing_unfinished,
         every_event_ends_one_way,
@@ -30,7 +31,7 @@ CAUGHT: dict[str, set[Rule]] = {
     "two-at-once": {lanes_run_in_order, effects_come_in_order},
     "read-backwards": {effects_come_in_order},
 }
-KILLS = [Round("kill", 60), Round("kill", 90), Round("kill", 75)]
+KILLS = [Round("kill", 60), Round("kill", 90, "full disk", 0.5), Round("kill", 75)]
 
 
 @pytest.mark.chaos

@@ -227,6 +227,7 @@ PLANTED: list[tuple[Callable[[Evidence], Evidence], Rule]] = [
     (swapped_in_log, rules_of_log.callers_order_is_the_logs),
     (step_again_after_journal, rules_of_runs.journaled_never_starts_again),
     (event_again_after_journal, rules_of_runs.journaled_never_starts_again),
+    (event_again_after_journal, rules_of_runs.nothing_runs_again_behind_the_next),
     (effect_missing, rules_of_runs.effects_are_bounded),
     (effect_doubled, rules_of_runs.effects_are_bounded),
     (committed_too_far, rules_of_runs.commit_passes_nothing_unfinished),
@@ -239,7 +240,9 @@ PLANTED: list[tuple[Callable[[Evidence], Evidence], Rule]] = [
 
 
 @pytest.mark.parametrize(
-    ("plant", "rule"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED]
+    ("plant", "rule"),
+    PLANTED,
+    ids=[f"{plant.__name__}-{rule.__name__}" for plant, rule in PLANTED],
 )
 def test_a_rule_catches_what_is_planted_against_it(
     plant: Callable[[Evidence], Evidence], rule: Rule
