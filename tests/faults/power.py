@@ -7,6 +7,7 @@ there in part, sector by sector, in any order.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -45,6 +46,16 @@ class Platter:
                     _apply(found, offset + start, written[start : start + SECTOR])
         return bytes(found)
 
+    def after_crash(self) -> bytes:
+        """What the next process finds: the system has kept what it was given."""
+        found = bytearray(self.synced)
+        for offset, written in self.since:
+            _apply(found, offset, written)
+        return bytes(found)
+
+
+Platters = dict[str, Platter]
+
 
 def _apply(content: bytearray, offset: int, written: bytes | None) -> None:
     """Write at an offset, or end the file there."""
@@ -62,22 +73,22 @@ class LosingDisk(apsw.VFS):
     `at_call` counts writes and syncs down, and then calls `on_cut` in their midst.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, platters: Platters) -> None:
         self.name = name
-        self.platters: dict[str, Platter] = {}
+        self.platters = platters
         self.calls_left = 0
         self.on_cut: Callable[[], None] = lambda: None
         super().__init__(name, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
-        path = name.filename() if isinstance(name, apsw.URIFilename) else name
-        if path not in self.platters:
-            there = Path(path).read_bytes() if Path(path).exists() else b""
-            self.platters[path] = Platter(bytearray(there))
-        return LosingFile(self, self.platters[path], name, flags)
+        path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name)
+        if path.name not in self.platters:
+            there = path.read_bytes() if path.exists() else b""
+            self.platters[path.name] = Platter(bytearray(there))
+        return LosingFile(self, self.platters[path.name], name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's
-        self.platters.pop(filename, None)
+        self.platters.pop(Path(filename).name, None)
         super().xDelete(filename, syncdir)
 
     def count(self) -> None:
@@ -89,8 +100,18 @@ class LosingDisk(apsw.VFS):
     def write_cut(self, directory: Path, random: Random) -> None:
         """Put into a directory what would be found there after a cut at this moment."""
         directory.mkdir()
-        for path, platter in self.platters.items():
-            (directory / Path(path).name).write_bytes(platter.after_cut(random))
+        for name, platter in self.platters.items():
+            (directory / name).write_bytes(platter.after_cut(random))
+
+    def write_crash(self, directory: Path) -> Platters:
+        """The same of a crash of the process alone: all is there, and may yet be lost.
+
+        Gives what is known of the files, for the disk of the next process.
+        """
+        directory.mkdir()
+        for name, platter in self.platters.items():
+            (directory / name).write_bytes(platter.after_crash())
+        return deepcopy(self.platters)
 
 
 class LosingFile(apsw.VFSFile):
@@ -119,9 +140,12 @@ class LosingFile(apsw.VFSFile):
 
 
 @contextmanager
-def losing_disk(name: str) -> Iterator[LosingDisk]:
-    """A disk with a name that SQLite knows while the block runs."""
-    disk = LosingDisk(name)
+def losing_disk(name: str, platters: Platters) -> Iterator[LosingDisk]:
+    """A disk with a name that SQLite knows while the block runs.
+
+    `platters` is what a crash has left, by file name; nothing after a power cut.
+    """
+    disk = LosingDisk(name, platters)
     try:
         yield disk
     finally:

@@ -3,16 +3,17 @@
 import asyncio
 import shutil
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from hookline.errors import Unavailable
 from hookline.log import Position, Topic
 from hookline.log.sqlite import SqliteLog, open_log
-from tests.faults.power import losing_disk
+from tests.faults.power import Platters, losing_disk
 
 EVENTS = Topic("events", 2)
-CUTS = 3
+CUTS = 4
 Kept = dict[Position, bytes]
 
 
@@ -45,37 +46,51 @@ async def held(log: SqliteLog) -> Kept:
     return found
 
 
-async def until_cut(directory: Path, after: Path, random: Random) -> Kept:
-    """Work on a log, and cut the power in the midst of it; gives what was kept by then."""
+@dataclass(slots=True)
+class Left:
+    """What a crash or a cut has left: the records that had to stay, and the disk."""
+
+    kept: Kept = field(default_factory=dict)
+    platters: Platters = field(default_factory=dict)
+
+
+async def until_cut(
+    directory: Path, after: Path, random: Random, platters: Platters
+) -> Left:
+    """Work on a log, and end that in its midst: by a power cut, or a crash before one."""
     kept: Kept = {}
-    accepted: Kept = {}
-    with losing_disk(f"power-{uuid.uuid4().hex}") as disk:
+    left = Left()
+    with losing_disk(f"power-{uuid.uuid4().hex}", platters) as disk:
 
         def cut() -> None:
-            accepted.update(kept)
-            disk.write_cut(after, random)
+            left.kept |= kept
+            if random.random() < 0.5:
+                left.platters = disk.write_crash(after)
+            else:
+                disk.write_cut(after, random)
 
         disk.on_cut = cut
-        disk.calls_left = random.randrange(1, 150)
+        disk.calls_left = random.randrange(1, 30 if platters else 150)
         async with open_log(directory, [EVENTS], vfs=disk.name) as log:
             kept |= await held(log)
             while disk.calls_left > 0:
                 await append_some(log, random, kept)
-    return accepted
+    return left
 
 
 async def lost_by_cuts(place: Path, seed: int) -> int:
-    """Several cuts, each of what the one before has left; gives how much was lost.
+    """Crashes and cuts, each of what the one before has left; gives how much was lost.
 
-    Raises BadConfiguration where a cut has left a file that does not open clean.
+    Raises BadConfiguration where one has left a file that does not open clean.
     """
     random = Random(seed)  # noqa: S311 - a seed, so that a failure can be run again
     lost = 0
+    left = Left()
     for turn in range(CUTS):
         before, after = place / f"{turn}", place / f"{turn + 1}"
-        kept = await until_cut(before, after, random)
+        left = await until_cut(before, after, random, left.platters)
         shutil.copytree(after, place / "found")
         async with open_log(place / "found", [EVENTS]) as log:
-            lost += len(kept.items() - (await held(log)).items())
+            lost += len(left.kept.items() - (await held(log)).items())
         shutil.rmtree(place / "found")
     return lost
