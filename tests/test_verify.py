@@ -1,6 +1,7 @@
 """`hookline verify`: what it counts, and that it tells the truth of a running product."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from hookline.cli.verdict import Ledger, Trace, judge
 from hookline.v1 import execution_pb2
+from tests.faults import planted
 from tests.faults.kafka_scenario import ONE
 from tests.faults.subject import subject_of
 from tests.kafka_line import line_on
@@ -124,6 +126,28 @@ async def test_nothing_is_lost_or_reordered_while_the_one_process_is_killed(
         environment = {"HOOKLINE_DATA": str(subject.data)}
         report = await verified(subject.address, subject.router, kill(), environment)
     assert report["unknown"]
+
+
+@pytest.mark.slow
+async def test_what_is_lost_is_told_and_the_command_fails(tmp_path: Path) -> None:
+    """By a product that says it has an event before it has it."""
+    build = (sys.executable, planted.__file__, "ack-before-append")
+    async with subject_of(tmp_path, tmp_path / "flows", build) as subject:
+        words = ("verify", "--events", "600", "--flows", "5", "--wait", "2")
+        places = ("--url", f"http://{subject.address}", "--router", subject.router)
+        data = {"HOOKLINE_DATA": str(subject.data)}
+
+        async def kill() -> None:
+            await subject.service.wait_metric(RAN, 50)
+            await subject.kill()
+            await subject.start()
+
+        (code, out, err), _ = await asyncio.gather(
+            run(*words, *places, environment=data), kill()
+        )
+    assert code == 1, err
+    [lost] = [line for line in out.splitlines() if line.startswith("lost")]
+    assert int(lost.split()[1]) > 0
 
 
 @pytest.mark.kafka
