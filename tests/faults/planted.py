@@ -15,6 +15,7 @@ from services.executor.lanes import Lanes
 from services.router.receiver import Receiver
 
 LATE_S: Final = 0.3
+FURTHER: Final = 5
 
 
 def acknowledge_before(topic_name: str) -> None:
@@ -52,11 +53,11 @@ def drop_letters() -> None:
 
 
 def commit_too_far() -> None:
-    """The commit passes an event that has not ended."""
+    """The commit passes events that have not ended."""
     commit = SqliteAssignment.commit
 
     async def further(self: SqliteAssignment, one: Commit) -> None:
-        await commit(self, Commit(one.offset + 1, one.metadata))
+        await commit(self, Commit(one.offset + FURTHER, one.metadata))
 
     _patch(SqliteAssignment, "commit", further)
 

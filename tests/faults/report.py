@@ -36,7 +36,9 @@ def report(evidence: Evidence, violations: Iterable[Violation]) -> str:
         f"faults: {faults.total()} ({by_name})",
         f"{told}, all violations: {len(violations)}",
         f"doubled effects: {doubled(evidence)} of {len(evidence.effects)}",
-        f"slowest recovery: {slowest_recovery_s(evidence):.2f} s",
+        "slowest recovery: {:.2f} s after it was healed, {:.2f} s in all".format(
+            *slowest_recovery_s(evidence)
+        ),
     ]
     lines += [f"  {rule}: {text}" for rule, text in violations[:SHOWN]]
     return "\n".join(lines)
@@ -51,16 +53,18 @@ def doubled(evidence: Evidence) -> int:
     return len(evidence.effects) - len(evidence.effects_by_step)
 
 
-def slowest_recovery_s(evidence: Evidence) -> float:
-    """From the healing of a fault to the first accept of what was sent after it."""
+def slowest_recovery_s(evidence: Evidence) -> tuple[float, float]:
+    """Until a request was accepted again: from when it was healed, from when it began."""
     accepted = sorted(
         (call.invoke.at_us, call.end.at_us)
         for call in evidence.calls
         if isinstance(call.end, Ok)
     )
     took = [
-        min(after) - fault.healed_us
+        (first - fault.healed_us, first - fault.at_us)
         for fault in evidence.faults
         if (after := [end for begun, end in accepted if begun >= fault.healed_us])
+        for first in [min(after)]
     ]
-    return max(took, default=0) / S
+    healed, begun = zip(*took, strict=True) if took else ((0,), (0,))
+    return max(healed) / S, max(begun) / S
