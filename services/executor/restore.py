@@ -1,0 +1,180 @@
+"""Before the first step in a partition: claim it, and learn what its journal says.
+
+What has to be read is bounded: the commit names where in the journal the newest
+checkpoint begins, and the claim that held there. Nothing starts before the journal has
+been read up to the new claim, so nothing that counts is missed: what owners of before
+write later stands behind the claim, and is ignored.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from time import time_ns
+from typing import Final
+
+import msgspec
+
+from hookline.claims import Claim, new_owner
+from hookline.errors import Unavailable
+from hookline.log import Assignment, Commit, Log, Topic, partition_of
+from hookline.telemetry import get_logger
+from hookline.v1 import execution_pb2
+from services.executor.partition_state import PartitionState
+
+PAUSE_S: Final = 0.5
+logger = get_logger(__name__)
+
+
+class Bookmark(msgspec.Struct, frozen=True):
+    """What a commit's metadata says: where a restore begins to read the journal."""
+
+    journal: int = 0
+    epoch: int = 0
+    owner: int = 0
+
+    @property
+    def claim(self) -> Claim:
+        """The claim that holds there."""
+        return Claim(self.epoch, self.owner)
+
+    @property
+    def text(self) -> str:
+        """It, as a commit's metadata."""
+        return msgspec.json.encode(self).decode() if self.journal else ""
+
+
+def bookmark_of(commit: Commit | None) -> Bookmark:
+    """The bookmark in a commit; the journal's start where there is none."""
+    if commit is None or not commit.metadata:
+        return Bookmark()
+    try:
+        return msgspec.json.decode(commit.metadata, type=Bookmark)
+    except msgspec.DecodeError:
+        logger.warning("commit.metadata_unreadable", metadata=commit.metadata)
+        return Bookmark()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a new owner begins with; `reached` is the offset of its claim."""
+
+    partition: int
+    claim: Claim
+    state: PartitionState
+    bookmark: Bookmark
+    reached: int
+
+
+class Restorer:
+    """Claims partitions and reads their journals."""
+
+    def __init__(self, log: Log, journal: Topic) -> None:
+        self._log = log
+        self._topic = journal
+
+    async def restore(self, assignment: Assignment) -> Restored:
+        """Claim a partition and read its journal; tries until the log answers.
+
+        Where another claim was quicker it claims anew: whoever still owns the partition
+        in the group's eyes gets it, the other one stops.
+        """
+        committed = assignment.committed
+        bookmark = bookmark_of(committed)
+        state = PartitionState(committed.offset if committed else 0, bookmark.claim)
+        reading = _Reading(self._log, self._topic, assignment.partition, state)
+        reading.position = bookmark.journal
+        owner = new_owner()
+        while True:
+            await reading.read_to_end()
+            claim = state.fence.next_for(owner)
+            reached = await self._append(assignment.partition, claim)
+            await reading.read_to(reached + 1)
+            if state.fence.claim == claim:
+                logger.info(
+                    "partition.claimed",
+                    partition=assignment.partition,
+                    epoch=claim.epoch,
+                    read_from=bookmark.journal,
+                    read_to=reached,
+                    unfinished=len(state.open),
+                )
+                return Restored(assignment.partition, claim, state, bookmark, reached)
+            logger.warning(
+                "partition.claim_lost",
+                partition=assignment.partition,
+                epoch=claim.epoch,
+            )
+            await _pause()
+
+    async def _append(self, partition: int, claim: Claim) -> int:
+        entry = execution_pb2.JournalEntry(
+            epoch=claim.epoch,
+            owner=claim.owner,
+            claim=execution_pb2.Claim(claimed_at_us=time_ns() // 1000),
+        )
+        key = key_in(partition, self._topic.partitions)
+        while True:
+            try:
+                value = entry.SerializeToString()
+                return (await self._log.append(self._topic, key, value)).offset
+            except Unavailable as error:
+                logger.warning(
+                    "partition.claim_delayed", partition=partition, error=str(error)
+                )
+                await _pause()
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Takes a journal's records into a state, from a position on."""
+
+    log: Log
+    topic: Topic
+    partition: int
+    state: PartitionState
+    position: int = 0
+
+    async def read_to_end(self) -> None:
+        """All that is there now."""
+        while True:
+            try:
+                bounds = await self.log.bounds(self.topic, self.partition)
+                break
+            except Unavailable as error:
+                await self._delay(error)
+        await self.read_to(bounds.end)
+
+    async def read_to(self, end: int) -> None:
+        """All before an offset."""
+        while self.position < end:
+            try:
+                await self._read(end)
+            except Unavailable as error:
+                await self._delay(error)
+
+    async def _read(self, end: int) -> None:
+        batches = self.log.read(self.topic, self.partition, self.position, end)
+        async for batch in batches:
+            for record in batch:
+                entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+                self.state.take(entry)
+            self.position = batch[-1].offset + 1
+        self.position = end  # what is missing before it is missing for good
+
+    async def _delay(self, error: Unavailable) -> None:
+        logger.warning(
+            "partition.restore_delayed", partition=self.partition, error=str(error)
+        )
+        await _pause()
+
+
+async def _pause() -> None:
+    await asyncio.sleep(PAUSE_S)
+
+
+@lru_cache(maxsize=4096)
+def key_in(partition: int, partitions: int) -> bytes:
+    """A key whose records are in a partition: for what belongs to no flow of it."""
+    keys = (b"/%d" % number for number in count())  # a flow's id has no slash
+    return next(key for key in keys if partition_of(key, partitions) == partition)
