@@ -28,7 +28,7 @@ logger = get_logger(__name__)
 class Tries(Protocol):
     """The journal, as one step's attempts see it."""
 
-    def resume(self, step_id: str) -> tuple[int, int]:
+    def due(self, step_id: str) -> tuple[int, int]:
         """The attempt to begin with, and when it is due, in microseconds since 1970."""
         ...
 
@@ -63,7 +63,7 @@ class Attempts:
 
         Raises CancelledError where the tenure ends first.
         """
-        attempt, due_at_us = tries.resume(step.id)
+        attempt, due_at_us = tries.due(step.id)
         if due_at_us:
             await _wait_until(due_at_us, tenure)
         while True:
@@ -117,10 +117,10 @@ async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
     """One attempt. Raises RetryableError or TerminalError, nothing else."""
     component = step.component
     if component.effect is Effect.PURE:
-        return await _run(step, message)
+        return await run_component(step, message)
     try:
         async with asyncio.timeout(step.timeout_s):
-            return await _run(step, message)
+            return await run_component(step, message)
     except TimeoutError as error:
         text = f"the step took longer than its timeout of {step.timeout_s:g} s"
         if component.effect is Effect.ONCE:
@@ -128,7 +128,8 @@ async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
         raise RetryableError(text) from error
 
 
-async def _run(step: BoundStep, message: Message) -> Sequence[Message]:
+async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
+    """A step once, with no time limit. Raises StepError, or what the component's own is."""
     try:
         return await step.component.run(message)
     except (RetryableError, TerminalError, TimeoutError):

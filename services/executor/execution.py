@@ -6,7 +6,6 @@ execution; the event goes whole to the dead letters before it counts as ended, o
 where the flow says so.
 """
 
-import time
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
@@ -23,6 +22,7 @@ from services.executor.failure import StepFailed
 from services.executor.flows import BoundFlow, Flows
 from services.executor.journal import Finish, Journal
 from services.executor.progress import Progress
+from services.executor.pure_steps import next_applying, run_pure
 from services.executor.tenure import Tenure
 from services.executor.written_execution import WrittenExecution
 
@@ -42,7 +42,6 @@ class Executions:
         Tells whether it has ended; else it is held until a person decides. Raises
         CancelledError where the tenure ends first.
         """
-        started_at_us = time.time_ns() // 1000
         try:
             event = event_pb2.Event.FromString(record.value or b"")
         except DecodeError as error:
@@ -52,13 +51,22 @@ class Executions:
             text = "it names no event, no flow or no version"
             await journal.write_unreadable(record, text, finish)
             return True
-        execution = WrittenExecution(event, record, journal, started_at_us)
+        known = journal.state.open.get(record.offset)
+        execution = WrittenExecution(event, record, journal, known)
         if execution.is_held:
             return False
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
             execution.hold = bound.flow.on_exhausted == "hold"
-            progress = execution.begin(first_message(event, bound))
+            first = first_message(event, bound)
+            if known is None:
+                reached = await run_pure(bound.steps, first, tenure)
+                if reached.message is None or reached.next_step == len(bound.steps):
+                    execution.complete_pure(reached, finish)
+                    return True
+                progress = execution.begin(first, reached)
+            else:
+                progress = execution.resume(first)
             await self._run(bound.steps, progress, execution, tenure)
         except StepFailed as failure:
             return await execution.fail_for_good(failure, finish)
@@ -75,7 +83,7 @@ class Executions:
         """Take all messages through the steps that are before them."""
         while progress.waiting:
             index, _, message = progress.next()
-            index = _next_applying(steps, index, message)
+            index = next_applying(steps, index, message)
             if index == len(steps):
                 progress.passed_last()
                 continue
@@ -87,22 +95,6 @@ class Executions:
             pure = step.component.effect is Effect.PURE
             if not pure and progress.goes_on(len(steps)):
                 await execution.write_step(step.id)
-
-
-def _next_applying(steps: Sequence[BoundStep], index: int, message: Message) -> int:
-    """The first step from an index on whose condition holds; their number where none is."""
-    while index < len(steps) and not _applies(steps[index], message):
-        index += 1
-    return index
-
-
-def _applies(step: BoundStep, message: Message) -> bool:
-    if step.when is None:
-        return True
-    try:
-        return step.when.truth(message)
-    except TerminalError as error:
-        raise StepFailed(step.id, 0, error) from error
 
 
 def first_message(event: event_pb2.Event, bound: BoundFlow) -> Message:

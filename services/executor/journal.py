@@ -60,7 +60,8 @@ class Journal:
 
     def __init__(self, journals: Journals, restored: Restored) -> None:
         self._log = journals.log
-        self._topics = journals.topics
+        self._executions = journals.topics.executions
+        self._dead_letters = journals.topics.dead_letters
         self._metrics = journals.metrics
         self._listener = journals.listener
         self._delays = Sampled(logger, level="warning")
@@ -68,7 +69,7 @@ class Journal:
         self.claim = restored.claim
         self.state = restored.state
         self.reached = restored.reached
-        self._key = key_in(restored.partition, journals.topics.executions.partitions)
+        self._key = key_in(restored.partition, self._executions.partitions)
         self.records = 0
         # Somebody wants to know when so many are.
         self.records_due = 0
@@ -88,12 +89,13 @@ class Journal:
         self._count(event, message)
         if self._listener is not None:
             self._listener(event, message)
+        if record.offset in self.state.open:
+            finish = partial(self._end, record.offset, finish)
+        self._write(record.key, entry, finish)
 
-        def ended_durably() -> None:
-            self.state.end(record.offset)
-            finish()
-
-        self._write(record.key, entry, ended_durably)
+    def _end(self, offset: int, finish: Finish) -> None:
+        self.state.end(offset)
+        finish()
 
     async def write_progress(
         self,
@@ -124,7 +126,7 @@ class Journal:
         self, key: bytes, entry: execution_pb2.JournalEntry, finish: Finish
     ) -> None:
         value = self._stamp + entry.SerializeToString()
-        self._keep(self._topics.executions, key, value, finish)
+        self._keep(self._executions, key, value, finish)
 
     async def write_failed(
         self,
@@ -168,7 +170,7 @@ class Journal:
     ) -> None:
         kept = asyncio.Event()
         value = letter.SerializeToString()
-        self._keep(self._topics.dead_letters, record.key, value, kept.set)
+        self._keep(self._dead_letters, record.key, value, kept.set)
         await kept.wait()
 
     def _keep(self, topic: Topic, key: bytes, value: bytes, finish: Finish) -> None:
@@ -179,7 +181,7 @@ class Journal:
                 return
             error = future.exception()
             if error is None:
-                if topic is self._topics.executions:
+                if topic is self._executions:
                     self._count_record(future.result().offset)
                 finish()
             elif isinstance(error, Unavailable):
@@ -219,7 +221,7 @@ def _ended_message(ended: Ended) -> execution_pb2.ExecutionEnded:
         attempts=ended.attempts,
         result=ended.result,
         step=ended.step,
-        reason=sendable(ended.reason),
+        reason=sendable(ended.reason) if ended.reason else "",
     )
 
 

@@ -59,6 +59,12 @@ class Progress:
             progress.go_to(known.moved)
         return progress
 
+    def go_past(self, next_step: int, passed: Sequence[str], message: Message) -> None:
+        """Take the place behind pure steps that were run already."""
+        self.waiting = [Waiting(next_step, passed[-1] if passed else "", message)]
+        self.passed.update(passed[:-1])
+        self.attempts = len(passed)
+
     def go_to(self, moved: execution_pb2.MessagesMoved) -> None:
         """Take the place that all records together tell."""
         first = self.first
@@ -71,14 +77,14 @@ class Progress:
         self.results = list(moved.results)
         self.filtered_by = moved.filtered_by
         for step_id, message in moved.steps.items():
-            first.run.steps[step_id] = _seen(step_messages.restore(message, first))
+            first.run.steps[step_id] = seen(step_messages.restore(message, first))
         self.told()
 
     def next(self) -> Waiting:
         """The message to go on with; expressions see it as that of its step from now on."""
         waiting = self.waiting[-1]
         if waiting.made_by:
-            self.first.run.steps[waiting.made_by] = _seen(waiting.message)
+            self.first.run.steps[waiting.made_by] = seen(waiting.message)
         return waiting
 
     def step_done(
@@ -101,7 +107,7 @@ class Progress:
         """The message to go on with has no step left."""
         body = self._leave().message.body
         if sum(map(len, self.results)) < RESULT_LIMIT_BYTES:
-            self.results.append(_shown(body))
+            self.results.append(shown(body))
 
     def _leave(self) -> Waiting:
         left = self.waiting.pop()
@@ -177,7 +183,7 @@ def merge(
     return merged
 
 
-def _seen(message: Message) -> Value:
+def seen(message: Message) -> Value:
     """A message as expressions see it at `steps.<id>`."""
     return {
         "body": message.body,
@@ -195,7 +201,8 @@ def _unseen(value: Value, first: Message) -> Message:
     )
 
 
-def _shown(body: Value) -> bytes:
+def shown(body: Value) -> bytes:
+    """A body as JSON, as far as an end shows it."""
     try:
         return msgspec.json.encode(body)[:RESULT_LIMIT_BYTES]
     except step_messages.UNKEEPABLE:

@@ -13,7 +13,8 @@ from hookline.log import Record
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.failure import StepFailed
 from services.executor.journal import Ended, Finish, Journal, sendable
-from services.executor.progress import Progress
+from services.executor.progress import Progress, shown
+from services.executor.pure_steps import Reached
 
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
@@ -30,14 +31,14 @@ class WrittenExecution:
         event: event_pb2.Event,
         record: Record,
         journal: Journal,
-        started_at_us: int,
+        known: execution_pb2.ExecutionProgress | None,
     ) -> None:
         self._event = event
         self._record = record
         self._journal = journal
-        self._known = journal.state.open.get(record.offset)
-        self._number = self._known.number if self._known else 0
-        self._started_at_us = started_at_us
+        self._known = known
+        self._number = known.number if known else 0
+        self._started_at_us = known.started_at_us if known else time.time_ns() // 1000
         self._progress: Progress | None = None
         self._failed: execution_pb2.AttemptFailed | None = None
         # Whether the flow keeps what has failed until a person decides.
@@ -48,17 +49,21 @@ class WrittenExecution:
         """Whether it is kept as it is until a person decides."""
         return self._known is not None and self._known.HasField("held")
 
-    def begin(self, first: Message) -> Progress:
-        """Where it stands: before its first step, or where the journal says.
+    def begin(self, first: Message, reached: Reached) -> Progress:
+        """Behind the pure steps at its beginning."""
+        self._progress = progress = Progress.begin(first)
+        if reached.message is not None:
+            progress.go_past(reached.next_step, reached.passed, reached.message)
+        return progress
+
+    def resume(self, first: Message) -> Progress:
+        """Where the journal says that it stands.
 
         Raises StepFailed where a step that is not repeatable was started, and its end is
         unknown.
         """
         known = self._known
-        if known is None:
-            self._progress = Progress.begin(first)
-            return self._progress
-        self._started_at_us = known.started_at_us
+        assert known is not None  # noqa: S101 - the caller has looked
         if known.HasField("failed"):
             self._failed = known.failed
         self._progress = Progress.resume(first, known)
@@ -71,7 +76,7 @@ class WrittenExecution:
             raise StepFailed(known.started.step, known.started.attempt, error)
         return self._progress
 
-    def resume(self, step_id: str) -> tuple[int, int]:
+    def due(self, step_id: str) -> tuple[int, int]:
         """The attempt to begin a step with, and when it is due."""
         failed = self._failed
         if failed is None or failed.step != step_id:
@@ -128,6 +133,15 @@ class WrittenExecution:
             indeterminate=failure.indeterminate,
         )
         return True
+
+    def complete_pure(self, reached: Reached, finish: Finish) -> None:
+        """Write its end down: all its steps were pure."""
+        ended = Ended(COMPLETED, self._started_at_us, len(reached.passed))
+        if reached.message is None:
+            ended.status, ended.step = FILTERED, reached.passed[-1]
+        else:
+            ended.result = shown(reached.message.body)
+        self._journal.write_ended(self._event, self._record, ended, finish)
 
     def complete(self, finish: Finish) -> None:
         """Write its end down: all messages have passed the last step."""
