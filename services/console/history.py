@@ -194,7 +194,7 @@ def summary_of(found: Found) -> execution_pb2.EventSummary:
 def _tailed(record: Record, fence: Fence) -> execution_pb2.EventSummary | None:
     entry = execution_pb2.JournalEntry.FromString(record.value or b"")
     ended = end_of(entry) if fence.admits(entry) else None
-    if ended is None:
+    if ended is None or not entry.event_id:
         return None
     return execution_pb2.EventSummary(
         event_id=entry.event_id,

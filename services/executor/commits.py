@@ -79,18 +79,30 @@ class Commits:
         return written >= self._pace.checkpoint_records or (late and written > 0)
 
     async def _write_checkpoint(self) -> None:
-        """Say again what is known; the next commit says where that begins.
-
-        It begins behind all that was durable before: what is on its way to the journal
-        now, and what comes while the parts are written, is read again behind that.
-        """
+        """Say again what is known; the next commit says where that begins."""
+        bookmark = self._bookmark_here()
         journal = self._journal
-        bookmark = Bookmark(journal.reached + 1, *journal.claim)
         for part in journal.state.checkpoint(self._lanes.ended_above_commit):
             await journal.write_checkpoint(part)
+        self._set_bookmark(bookmark)
+
+    def _move_bookmark_if_settled(self) -> None:
+        """Where the commit says all there is to say, a checkpoint would be empty."""
+        if self._journal.state.is_settled() and not self._lanes.ended_above_commit:
+            self._set_bookmark(self._bookmark_here())
+
+    def _bookmark_here(self) -> Bookmark:
+        """Behind all that is durable.
+
+        What is on its way to the journal now, and what comes while parts of a checkpoint
+        are written, stands behind it, and is read after a crash.
+        """
+        return Bookmark(self._journal.reached + 1, *self._journal.claim)
+
+    def _set_bookmark(self, bookmark: Bookmark) -> None:
         self._bookmark = bookmark
-        self._records = journal.records
-        journal.records_due = journal.records + self._pace.checkpoint_records
+        self._records = self._journal.records
+        self._journal.records_due = self._records + self._pace.checkpoint_records
         self._checkpointed_at = time.monotonic()
 
     async def _commit(self) -> bool:
@@ -100,6 +112,7 @@ class Commits:
             offset = self._kept.offset
         if offset is None:
             return True
+        self._move_bookmark_if_settled()
         commit = Commit(offset, self._bookmark.text)
         if commit == self._kept or not self._assignment.owned():
             return True

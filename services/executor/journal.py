@@ -145,6 +145,7 @@ class Journal:
             attempts=ended.attempts,
             indeterminate=indeterminate,
             failed_at_us=time.time_ns() // 1000,
+            event_offset=record.offset,
         )
         await self._keep_letter(record, letter)
         self.write_ended(event, record, ended, finish)
@@ -160,10 +161,16 @@ class Journal:
             unreadable=record.value or b"",
             reason=reason,
             failed_at_us=time.time_ns() // 1000,
+            event_offset=record.offset,
         )
         await self._keep_letter(record, letter)
         self._metrics.failed.inc()
-        finish()
+        ended = Ended(execution_pb2.STATUS_FAILED, letter.failed_at_us, 0)
+        ended.reason = reason
+        entry = execution_pb2.JournalEntry(
+            event_offset=record.offset, ended=_ended_message(ended)
+        )
+        self._write(record.key, entry, finish)
 
     async def _keep_letter(
         self, record: Record, letter: execution_pb2.DeadLetter

@@ -7,22 +7,29 @@ that is known already: ends stay ends, and an execution's records have numbers.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 from hookline.claims import UNCLAIMED, Claim, Fence
 from hookline.v1 import execution_pb2
 from services.executor.progress import merge
 
-CHUNK_BYTES: Final = 256 * 1024
-CHUNK_OFFSETS: Final = 50_000
+PART_BYTES: Final = 256 * 1024
+OFFSET_BYTES: Final = 5
 
 
 class PartitionState:
     """Ends above the commit, and how far executions have come that have not ended."""
 
-    def __init__(self, committed: int = 0, claim: Claim = UNCLAIMED) -> None:
+    def __init__(
+        self,
+        committed: int = 0,
+        claim: Claim = UNCLAIMED,
+        *,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
         self._committed = committed
+        self._part_bytes = part_bytes
         self.fence = Fence(claim)
         # Of events that are yet to be read again; whoever reads one takes it out.
         self.ended: set[int] = set()
@@ -97,33 +104,43 @@ class PartitionState:
         self.ended.remove(offset)
         return True
 
+    def is_settled(self) -> bool:
+        """Whether nothing is known but what the commit says."""
+        return not self.ended and not self.open
+
     def checkpoint(self, ended: Iterable[int]) -> Iterator[execution_pb2.Checkpoint]:
-        """All of it in parts; `ended` are ends above the commit that were read."""
-        offsets = sorted(self.ended.union(ended))
-        for start in range(0, len(offsets), CHUNK_OFFSETS):
-            chunk = offsets[start : start + CHUNK_OFFSETS]
-            distances = [chunk[0], *(b - a for a, b in pairwise(chunk))]
+        """All of it in parts; `ended` are ends above the commit that were read.
+
+        Ends are those of now, executions are as they are when their part is asked for.
+        """
+        return chain(self._ended_parts(self.ended.union(ended)), self._open_parts())
+
+    def _ended_parts(self, ended: set[int]) -> Iterator[execution_pb2.Checkpoint]:
+        offsets = sorted(ended)
+        most = self._part_bytes // OFFSET_BYTES
+        for start in range(0, len(offsets), most):
+            part = offsets[start : start + most]
+            distances = [part[0], *(b - a for a, b in pairwise(part))]
             yield execution_pb2.Checkpoint(
                 ended=execution_pb2.EndedEvents(distances=distances)
             )
-        yield from self._open_chunks()
 
-    def _open_chunks(self) -> Iterator[execution_pb2.Checkpoint]:
-        chunk: list[execution_pb2.OpenExecution] = []
+    def _open_parts(self) -> Iterator[execution_pb2.Checkpoint]:
+        part: list[execution_pb2.OpenExecution] = []
         size = 0
         for offset in list(self.open):
             progress = self.open.get(offset)
             if progress is None:
                 continue  # it has ended while the parts before were written
             one = execution_pb2.OpenExecution(event_offset=offset, progress=progress)
-            chunk.append(one)
+            part.append(one)
             size += one.ByteSize()
-            if size >= CHUNK_BYTES:
-                yield _open(chunk)
-                chunk, size = [], 0
-        if chunk:
-            yield _open(chunk)
+            if size >= self._part_bytes:
+                yield _open(part)
+                part, size = [], 0
+        if part:
+            yield _open(part)
 
 
-def _open(chunk: list[execution_pb2.OpenExecution]) -> execution_pb2.Checkpoint:
-    return execution_pb2.Checkpoint(open=execution_pb2.OpenExecutions(executions=chunk))
+def _open(part: list[execution_pb2.OpenExecution]) -> execution_pb2.Checkpoint:
+    return execution_pb2.Checkpoint(open=execution_pb2.OpenExecutions(executions=part))

@@ -14,15 +14,17 @@ from time import time_ns
 from typing import Final
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from hookline.claims import Claim, new_owner
 from hookline.errors import Unavailable
-from hookline.log import Assignment, Commit, Log, Topic, partition_of
+from hookline.log import Assignment, Commit, Log, Record, Topic, partition_of
 from hookline.telemetry import get_logger
 from hookline.v1 import execution_pb2
 from services.executor.partition_state import PartitionState
 
 PAUSE_S: Final = 0.5
+LOOK_S: Final = 0.05
 logger = get_logger(__name__)
 
 
@@ -89,7 +91,7 @@ class Restorer:
             await reading.read_to_end()
             claim = state.fence.next_for(owner)
             reached = await self._append(assignment.partition, claim)
-            await reading.read_to(reached + 1)
+            await reading.read_through(reached)
             if state.fence.claim == claim:
                 logger.info(
                     "partition.claimed",
@@ -105,7 +107,7 @@ class Restorer:
                 partition=assignment.partition,
                 epoch=claim.epoch,
             )
-            await _pause()
+            await asyncio.sleep(PAUSE_S)
 
     async def _append(self, partition: int, claim: Claim) -> int:
         entry = execution_pb2.JournalEntry(
@@ -122,7 +124,7 @@ class Restorer:
                 logger.warning(
                     "partition.claim_delayed", partition=partition, error=str(error)
                 )
-                await _pause()
+                await asyncio.sleep(PAUSE_S)
 
 
 @dataclass(slots=True)
@@ -136,41 +138,47 @@ class _Reading:
     position: int = 0
 
     async def read_to_end(self) -> None:
-        """All that is there now."""
+        """What is there now; what is not seen yet is seen later, before the claim."""
         while True:
             try:
                 bounds = await self.log.bounds(self.topic, self.partition)
-                break
+                return await self._read(bounds.end)
             except Unavailable as error:
                 await self._delay(error)
-        await self.read_to(bounds.end)
 
-    async def read_to(self, end: int) -> None:
-        """All before an offset."""
-        while self.position < end:
+    async def read_through(self, last: int) -> None:
+        """All up to a record that is known to be there, and that record."""
+        while self.position <= last:
             try:
-                await self._read(end)
+                await self._read(last + 1)
             except Unavailable as error:
                 await self._delay(error)
+            else:
+                # A new leader of the partition may not show it for a moment.
+                await asyncio.sleep(LOOK_S if self.position <= last else 0)
 
     async def _read(self, end: int) -> None:
         batches = self.log.read(self.topic, self.partition, self.position, end)
         async for batch in batches:
             for record in batch:
-                entry = execution_pb2.JournalEntry.FromString(record.value or b"")
-                self.state.take(entry)
+                self._take(record)
             self.position = batch[-1].offset + 1
-        self.position = end  # what is missing before it is missing for good
+
+    def _take(self, record: Record) -> None:
+        try:
+            entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+        except DecodeError:
+            logger.warning(
+                "journal.unreadable", partition=record.partition, offset=record.offset
+            )
+            return
+        self.state.take(entry)
 
     async def _delay(self, error: Unavailable) -> None:
         logger.warning(
             "partition.restore_delayed", partition=self.partition, error=str(error)
         )
-        await _pause()
-
-
-async def _pause() -> None:
-    await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(PAUSE_S)
 
 
 @lru_cache(maxsize=4096)

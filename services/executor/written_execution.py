@@ -10,12 +10,14 @@ from typing import Final
 from hookline.errors import TerminalError
 from hookline.event import Message
 from hookline.log import Record
+from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.failure import StepFailed
 from services.executor.journal import Ended, Finish, Journal, sendable
 from services.executor.progress import Progress, shown
 from services.executor.pure_steps import Reached
 
+logger = get_logger(__name__)
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
 COMPLETED = execution_pb2.STATUS_COMPLETED
@@ -122,6 +124,13 @@ class WrittenExecution:
             held.attempts, held.indeterminate = attempts, failure.indeterminate
             held.held_at_us = time.time_ns() // 1000
             await self._write(entry)
+            logger.error(
+                "execution.held",
+                event_id=self._event.id,
+                flow_id=self._event.flow_id,
+                step=held.step,
+                reason=held.reason,
+            )
             return False
         ended = Ended(FAILED, self._started_at_us, attempts)
         ended.step, ended.reason = failure.step_id, str(failure)
