@@ -6,16 +6,14 @@ instance starts: what a kill at that place would have left.
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
 import pytest
-from aiohttp import web
 
 from hookline.claims import Claim
 from hookline.components import Effect, Resources, component_types
@@ -24,6 +22,7 @@ from hookline.event import Message
 from hookline.log import Log, Record, Topic
 from hookline.v1 import execution_pb2, execution_pb2_grpc
 from tests.instance import Instance, running
+from tests.other_system import Other, another_system, calling
 from tests.test_executions import dead_letters
 from tests.waiting import until, until_asked
 
@@ -31,54 +30,10 @@ from tests.waiting import until, until_asked
 ONE_PARTITION = {"HOOKLINE_LOG__PARTITIONS": "1", "HOOKLINE_EXECUTOR__DRAIN_S": "0"}
 
 
-@dataclass(slots=True)
-class Call:
-    """A request that the other system was sent."""
-
-    step: str
-    key: str
-    body: Any
-
-
-@dataclass(slots=True)
-class Other:
-    """Another system: answers with what the test wants, and hangs where it wants."""
-
-    url: str = ""
-    calls: list[Call] = field(default_factory=list)
-    statuses: dict[str, list[int]] = field(default_factory=dict)
-    hangs: Callable[[Call], bool] = lambda _: False
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def answer(self, request: web.Request) -> web.Response:
-        """Take a call."""
-        step = request.match_info["step"]
-        key = request.headers["Idempotency-Key"]
-        call = Call(step, key, msgspec.json.decode(await request.read()))
-        self.calls.append(call)
-        if self.hangs(call):
-            await self.over.wait()
-        left = self.statuses.get(step, [200])
-        status = left.pop(0) if len(left) > 1 else left[0]
-        return web.json_response({"number": len(self.calls)}, status=status)
-
-    def steps(self) -> list[str]:
-        """The steps that have called."""
-        return [call.step for call in self.calls]
-
-
 @pytest.fixture
 async def other() -> AsyncIterator[Other]:
-    other = Other()
-    application = web.Application()
-    application.router.add_post("/{step}", other.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    other.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield other
-    other.over.set()
-    await runner.cleanup()
+    async with another_system() as other:
+        yield other
 
 
 @asynccontextmanager
@@ -88,19 +43,6 @@ async def crashed(directory: Path, **more: Any) -> AsyncIterator[Instance]:
     shutil.copytree(directory / "data", copy / "data")
     async with running(copy, environment=ONE_PARTITION, **more) as hookline:
         yield hookline
-
-
-def calling(url: str, *steps: str, flow: str = "calling", more: str = "") -> str:
-    """A flow of steps that call, one after another, each with what the one before got."""
-    lines = "\n".join(
-        f"""  - id: {step}
-    use: http.request
-    with: {{url: "{url}/{step}", body: {{got: =body}}}}
-    retry: {{maximum_attempts: 3, initial_interval: 1ms}}"""
-        for step in steps
-    )
-    head = f"id: {flow}\ntrigger: {{webhook: {{auth: {{type: none}}}}}}"
-    return f"{head}\n{more}\nsteps:\n{lines}\n"
 
 
 async def journal(hookline: Instance) -> list[execution_pb2.JournalEntry]:
