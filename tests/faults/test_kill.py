@@ -112,7 +112,10 @@ async def kill_in_mid_traffic(world: World, hookline: Service, after: int) -> No
 async def test_what_was_accepted_is_executed_in_order_through_twenty_kills(
     tmp_path: Path,
 ) -> None:
-    """Every 2xx event is executed after a restart, first occurrences in order."""
+    """Every 2xx event is executed after a restart, first occurrences in order.
+
+    What runs twice is at most what was running at a kill: one event a flow.
+    """
     random = Random(20)  # noqa: S311 - a seed, so that a failure can be run again
     world = World()
     async with receiver(world) as url:
@@ -130,3 +133,4 @@ async def test_what_was_accepted_is_executed_in_order_through_twenty_kills(
     for numbers in world.effects.values():
         firsts = list(dict.fromkeys(numbers))
         assert firsts == sorted(firsts)
+        assert len(numbers) - len(firsts) <= KILLS
