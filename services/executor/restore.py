@@ -7,6 +7,7 @@ write later stands behind the claim, and is ignored.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -125,6 +126,19 @@ class Restorer:
                     "partition.claim_delayed", partition=partition, error=str(error)
                 )
                 await asyncio.sleep(PAUSE_S)
+
+
+async def while_owned(
+    assignment: Assignment, work: Coroutine[None, None, Restored]
+) -> Restored | None:
+    """What work comes to; nothing where ownership ends before."""
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(work)
+        ending = tasks.create_task(assignment.wait_ended())
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        working.cancel()
+    return None if working.cancelled() else working.result()
 
 
 @dataclass(slots=True)

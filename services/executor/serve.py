@@ -1,7 +1,7 @@
 """Consumes the partitions that are this executor's, until it is told to stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from services.executor.execution import Executions
 from services.executor.journal import Journal, Journals
 from services.executor.lag import Lag
 from services.executor.lanes import Lanes
-from services.executor.restore import Bookmark, Restored, Restorer
+from services.executor.restore import Bookmark, Restorer, while_owned
 from services.executor.tenure import Tenure
 
 GROUP = "executor"
@@ -97,9 +97,7 @@ class Executor:
 
     async def _consume(self, assignment: Assignment) -> None:
         try:
-            restored = await _while_owned(
-                assignment, self._restorer.restore(assignment)
-            )
+            restored = await while_owned(assignment, self._restorer.restore(assignment))
             if restored is None:
                 return
             journal = self._journals.under(restored)
@@ -144,19 +142,6 @@ async def _stop_at_end(assignment: Assignment, lanes: Lanes) -> None:
     """Start nothing more from the moment on at which the partition is to be given away."""
     await assignment.wait_ended()
     lanes.stop()
-
-
-async def _while_owned(
-    assignment: Assignment, work: Coroutine[None, None, Restored]
-) -> Restored | None:
-    """What work comes to; nothing where ownership ends before."""
-    async with asyncio.TaskGroup() as tasks:
-        working = tasks.create_task(work)
-        ending = tasks.create_task(assignment.wait_ended())
-        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
-        working.cancel()
-    return None if working.cancelled() else working.result()
 
 
 @asynccontextmanager

@@ -62,13 +62,17 @@ class WrittenExecution:
         """Where the journal says that it stands.
 
         Raises StepFailed where a step that is not repeatable was started, and its end is
-        unknown.
+        unknown; and where another version has written what this one cannot read.
         """
         known = self._known
         assert known is not None  # noqa: S101 - the caller has looked
         if known.HasField("failed"):
             self._failed = known.failed
-        self._progress = Progress.resume(first, known)
+        try:
+            self._progress = Progress.resume(first, known)
+        except (KeyError, ValueError) as cause:
+            text = f"what the journal has of its steps cannot be read here: {cause!r}"
+            raise StepFailed("", 0, TerminalError(text)) from cause
         if known.HasField("started"):
             error = TerminalError(
                 "the executor stopped while this step ran: whether its work was done is "
