@@ -160,27 +160,37 @@ def merge(
     known: execution_pb2.ExecutionProgress | None,
     change: execution_pb2.ExecutionProgress,
 ) -> execution_pb2.ExecutionProgress:
-    """All that an execution's records say, from what they said before and the next one."""
-    merged = execution_pb2.ExecutionProgress()
-    merged.CopyFrom(change)
-    if known is None or not known.HasField("moved"):
-        return merged
-    if not change.HasField("moved"):
-        merged.moved.CopyFrom(known.moved)
-        return merged
-    before, after = known.moved, merged.moved
-    after.CopyFrom(before)
-    for left in reversed(before.waiting[change.moved.kept :]):
+    """All that an execution's records say, from what they said before and the next one.
+
+    Where something is known it is changed in its place: what is left of many messages is
+    not copied for each of them.
+    """
+    if known is None:
+        known = execution_pb2.ExecutionProgress()
+    known.number, known.attempts = change.number, change.attempts
+    known.started_at_us = change.started_at_us
+    for doing in ("started", "failed", "held"):
+        known.ClearField(doing)
+        if change.HasField(doing):
+            getattr(known, doing).CopyFrom(getattr(change, doing))
+    if change.HasField("moved"):
+        _move(known.moved, change.moved)
+    return known
+
+
+def _move(
+    known: execution_pb2.MessagesMoved, change: execution_pb2.MessagesMoved
+) -> None:
+    known.SetInParent()
+    for left in reversed(known.waiting[change.kept :]):
         if left.made_by:
-            after.steps[left.made_by].CopyFrom(left.message)
-    del after.waiting[change.moved.kept :]
-    after.waiting.extend(change.moved.waiting)
-    for step_id, message in change.moved.steps.items():
-        after.steps[step_id].CopyFrom(message)
-    after.results.extend(change.moved.results)
-    after.filtered_by = change.moved.filtered_by
-    after.kept = 0
-    return merged
+            known.steps[left.made_by].CopyFrom(left.message)
+    del known.waiting[change.kept :]
+    known.waiting.extend(change.waiting)
+    for step_id, message in change.steps.items():
+        known.steps[step_id].CopyFrom(message)
+    known.results.extend(change.results)
+    known.filtered_by = change.filtered_by
 
 
 def seen(message: Message) -> Value:
