@@ -120,6 +120,12 @@ class Executor(Section):
         description="Bytes of events read and not ended, in one executor; its partitions "
         "have even shares.",
     )
+    checkpoint_records: int = Field(
+        10_000,
+        gt=0,
+        description="Records of a partition's journal after which a checkpoint is written: "
+        "about so many are read at a start.",
+    )
     drain_s: float = Field(
         5.0,
         ge=0,

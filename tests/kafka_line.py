@@ -90,6 +90,8 @@ class Line:
             async for batch in log.read(topic, partition, 0, end):
                 for record in batch:
                     entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+                    if not entry.HasField("ended"):
+                        continue
                     ended = entry.ended
                     found[entry.flow_id].append(
                         Execution(

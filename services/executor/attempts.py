@@ -1,8 +1,15 @@
-"""Attempts of one step: time limit, back-off, and when to give up."""
+"""Attempts of one step: time limit, back-off, and when to give up.
+
+A failed attempt is in the journal before the next one starts, with its number and when
+that one is due; so is the start of a step that is not repeatable, before it starts.
+"""
 
 import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, Protocol
 
 from hookline.components import Effect
 from hookline.components.steps import BoundStep
@@ -13,7 +20,27 @@ from hookline.telemetry import Metrics, get_logger
 from services.executor.failure import StepFailed
 from services.executor.tenure import Tenure
 
+JITTER: Final = 0.1
+MICROSECONDS: Final = 1_000_000
 logger = get_logger(__name__)
+
+
+class Tries(Protocol):
+    """The journal, as one step's attempts see it."""
+
+    def due(self, step_id: str) -> tuple[int, int]:
+        """The attempt to begin with, and when it is due, in microseconds since 1970."""
+        ...
+
+    async def start(self, step_id: str, attempt: int) -> None:
+        """A step that is not repeatable is about to start."""
+        ...
+
+    async def fail(
+        self, step_id: str, attempt: int, next_at_us: int, error: str
+    ) -> None:
+        """An attempt has failed and another one is due."""
+        ...
 
 
 def delay_s(retry: Retry, attempt: int, error: RetryableError) -> float:
@@ -27,18 +54,23 @@ class Attempts:
     """Runs steps until they succeed or have failed for good."""
 
     metrics: Metrics
+    random: Random = field(default_factory=Random)
 
     async def run(
-        self, step: BoundStep, message: Message, tenure: Tenure
+        self, step: BoundStep, message: Message, tenure: Tenure, tries: Tries
     ) -> tuple[Sequence[Message], int]:
         """The messages a step gives, and the number of attempts. Raises StepFailed.
 
         Raises CancelledError where the tenure ends first.
         """
-        attempt = 1
+        attempt, due_at_us = tries.due(step.id)
+        if due_at_us:
+            await _wait_until(due_at_us, tenure)
         while True:
             if not tenure.holds():
                 await tenure.wait_held()
+            if step.component.effect is Effect.ONCE:
+                await tries.start(step.id, attempt)
             try:
                 return await _attempt(step, message), attempt
             except RetryableError as error:
@@ -50,8 +82,16 @@ class Attempts:
             if attempt >= step.retry.maximum_attempts:
                 last = TerminalError(f"{failed} (attempt {attempt}, the last)")
                 raise StepFailed(step.id, attempt, last) from failed
-            await tenure.wait(delay_s(step.retry, attempt, failed))
+            due_at_us = self._due_at_us(step.retry, attempt, failed)
+            await tries.fail(step.id, attempt, due_at_us, str(failed))
+            await _wait_until(due_at_us, tenure)
             attempt += 1
+
+    def _due_at_us(self, retry: Retry, attempt: int, error: RetryableError) -> int:
+        """When the next attempt is due; a tenth of chance, so that not all come at once."""
+        spread = 1 + JITTER * self.random.random()
+        wait_s = delay_s(retry, attempt, error) * spread
+        return time.time_ns() // 1000 + int(wait_s * MICROSECONDS)
 
     def _log_failure(
         self, step: BoundStep, message: Message, attempt: int, error: Exception
@@ -69,14 +109,18 @@ class Attempts:
         )
 
 
+async def _wait_until(due_at_us: int, tenure: Tenure) -> None:
+    await tenure.wait(max(0, due_at_us - time.time_ns() // 1000) / MICROSECONDS)
+
+
 async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
     """One attempt. Raises RetryableError or TerminalError, nothing else."""
     component = step.component
     if component.effect is Effect.PURE:
-        return await _run(step, message)
+        return await run_component(step, message)
     try:
         async with asyncio.timeout(step.timeout_s):
-            return await _run(step, message)
+            return await run_component(step, message)
     except TimeoutError as error:
         text = f"the step took longer than its timeout of {step.timeout_s:g} s"
         if component.effect is Effect.ONCE:
@@ -84,7 +128,8 @@ async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
         raise RetryableError(text) from error
 
 
-async def _run(step: BoundStep, message: Message) -> Sequence[Message]:
+async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
+    """A step once, with no time limit. Raises StepError, or what the component's own is."""
     try:
         return await step.component.run(message)
     except (RetryableError, TerminalError, TimeoutError):

@@ -21,12 +21,13 @@ Finish = Callable[[], None]
 class Execute(Protocol):
     """Runs one event to its end; `finish` is called when that end is durable.
 
+    Tells whether it has ended, or is to be: else it is held until a person decides.
     Raises nothing but asyncio.CancelledError, and that only where the tenure ends.
     """
 
     def __call__(
         self, record: Record, finish: Finish, tenure: Tenure, /
-    ) -> Awaitable[None]:
+    ) -> Awaitable[bool]:
         """Run the record's event."""
         ...
 
@@ -43,8 +44,10 @@ class Lanes:
         *,
         most_unfinished: int,
         share_bytes: Callable[[], int],
+        take_ended: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._execute = execute
+        self._take_ended = take_ended
         self._tasks = tasks
         self._slots = slots
         self._most_unfinished = most_unfinished
@@ -62,9 +65,15 @@ class Lanes:
         self.on_progress: Callable[[], None] = lambda: None
 
     def add(self, records: Sequence[Record]) -> None:
-        """Put records into their lanes, in the order they are in."""
+        """Put records into their lanes, in the order they are in.
+
+        What the journal has as ended, though the commit stands before it, is passed over.
+        """
         for record in records:
             self._watermark.open(record.offset)
+            if self._take_ended(record.offset):
+                self._finish(record.offset)
+                continue
             size = self._sizes[record.offset] = len(record.value or b"")
             self._bytes += size
             lane = self._lanes.get(record.key)
@@ -116,6 +125,11 @@ class Lanes:
         return self._watermark.unfinished
 
     @property
+    def ended_above_commit(self) -> frozenset[int]:
+        """What has ended after the lowest unfinished event."""
+        return self._watermark.finished
+
+    @property
     def commit_offset(self) -> int | None:
         """Everything before this offset has ended and is written down."""
         return self._watermark.commit_offset
@@ -126,7 +140,12 @@ class Lanes:
                 async with self._slots:
                     if not self._may_start():
                         break  # told to stop while waiting for a slot
-                    await self._execute_first(lane[0])
+                    ended = await self._execute_first(lane[0])
+                if not ended:
+                    await (
+                        self._tenure.wait_ended()
+                    )  # its place in the lane, and no slot
+                    break
                 lane.popleft()
         finally:
             del self._lanes[key]
@@ -135,14 +154,17 @@ class Lanes:
     def _may_start(self) -> bool:
         return not self._tenure.ended
 
-    async def _execute_first(self, record: Record) -> None:
+    async def _execute_first(self, record: Record) -> bool:
         self._started.add(record.offset)
         finish = partial(self._finish, record.offset)
         try:
-            await self._execute(record, finish, self._tenure)
+            ended = await self._execute(record, finish, self._tenure)
         except asyncio.CancelledError:
             self._started.discard(record.offset)
             raise
+        if not ended:
+            self._started.discard(record.offset)
+        return ended
 
     def _finish(self, offset: int) -> None:
         self._started.discard(offset)

@@ -4,6 +4,7 @@ The same for both logs: `Looking` reads topics, whichever file or brokers they a
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from hookline.claims import Fence
 from hookline.log import Bounds, Record, Topic
 from hookline.log.sqlite_store import Store, tables_of
 from hookline.topics import Topics
@@ -96,6 +98,7 @@ class Looking:
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
+        self._fences: dict[int, Fence] = defaultdict(Fence)
         self._next: dict[tuple[str, int], int] = {}
         self.logged: list[Logged] = []
         self.runs: list[Run] = []
@@ -148,11 +151,20 @@ class Looking:
 
     def _take_entry(self, record: Record) -> None:
         entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+        if not self._fences[record.partition].admits(entry):
+            return
+        at_us = record.appended_at_ms * 1000 + 999
+        for step in _done(entry):
+            self.journaled.append(Journaled(entry.event_id, step, at_us))
         if not entry.HasField("ended"):
             return
         self.runs.append(_run(record.partition, entry))
-        at_us = record.appended_at_ms * 1000 + 999
         self.journaled.append(Journaled(entry.event_id, "", at_us))
+
+
+def _done(entry: execution_pb2.JournalEntry) -> list[str]:
+    """The steps whose messages an entry keeps."""
+    return [one.made_by for one in entry.progress.moved.waiting if one.made_by]
 
 
 def _logged(record: Record) -> Logged:

@@ -26,11 +26,12 @@ class Work:
     finish: dict[int, Finish] = field(default_factory=dict)
     gates: dict[int, asyncio.Event] = field(default_factory=dict)
 
-    async def execute(self, one: Record, finish: Finish, _tenure: Tenure) -> None:
+    async def execute(self, one: Record, finish: Finish, _tenure: Tenure) -> bool:
         """Wait to be let go; its end is durable when `finish` is called."""
         self.began.append(one.offset)
         self.finish[one.offset] = finish
         await self.gates.setdefault(one.offset, asyncio.Event()).wait()
+        return True
 
     def let_go(self, offset: int) -> None:
         """Let an execution end."""

@@ -1,0 +1,174 @@
+"""Attempts: how often, when, and how they go on when another executor takes over."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hookline.components import Effect, Parameters
+from hookline.components.steps import BoundStep
+from hookline.errors import RetryableError
+from hookline.event import Message
+from hookline.flow import Retry
+from hookline.telemetry import Metrics
+from services.executor.attempts import JITTER, Attempts, delay_s
+from services.executor.failure import StepFailed
+from services.executor.tenure import Tenure
+from tests.builders import message
+from tests.waiting import until
+
+METRICS = Metrics(router=None, executor=None)
+NoParameters = Parameters
+retries = st.builds(
+    Retry,
+    maximum_attempts=st.integers(1, 8),
+    initial_interval=st.floats(0.001, 100),
+    backoff_coefficient=st.floats(1, 10),
+    maximum_interval=st.floats(0.001, 1000),
+)
+
+
+class Crash(BaseException):
+    """The executor ends here."""
+
+
+@dataclass(slots=True)
+class Failing:
+    """A step that does not succeed."""
+
+    Parameters: ClassVar = NoParameters
+    effect: ClassVar = Effect.ONCE
+    retry_after_s: float | None = None
+    runs: int = 0
+    crashes_in: frozenset[int] = frozenset()
+
+    async def run(self, _: Message) -> Sequence[Message]:
+        """Fail, or crash in the middle."""
+        self.runs += 1
+        if self.runs in self.crashes_in:
+            raise Crash
+        raise RetryableError("it is busy", self.retry_after_s)
+
+
+@dataclass(slots=True)
+class Written:
+    """A journal that outlives executors."""
+
+    failed: list[tuple[int, int]] = field(default_factory=list)
+    started: list[int] = field(default_factory=list)
+
+    def due(self, step_id: str) -> tuple[int, int]:
+        assert step_id == "step"
+        return (self.failed[-1][0] + 1, 0) if self.failed else (1, 0)
+
+    async def start(self, _: str, attempt: int) -> None:
+        self.started.append(attempt)
+
+    async def fail(self, _: str, attempt: int, next_at_us: int, error: str) -> None:
+        assert error == "it is busy"
+        self.failed.append((attempt, next_at_us))
+
+
+def step(component: Any, retry: Retry) -> BoundStep:
+    return BoundStep("step", component, None, 60.0, retry)
+
+
+@given(retries, st.integers(1, 100), st.none() | st.floats(0, 1e5))
+def test_a_delay_grows_up_to_its_limit_and_is_never_less_than_was_asked(
+    retry: Retry, attempt: int, asked_s: float | None
+) -> None:
+    """`Retry-After` counts where it is longer."""
+    error = RetryableError("", asked_s)
+    wait_s = delay_s(retry, attempt, error)
+
+    assert wait_s >= (asked_s or 0)
+    assert wait_s <= max(retry.maximum_interval, asked_s or 0)
+    assert delay_s(retry, attempt + 1, error) >= wait_s
+
+
+@given(retries, st.frozensets(st.integers(1, 12), max_size=6), st.randoms())
+@settings(max_examples=200)
+def test_attempts_are_counted_on_through_crashes(
+    retry: Retry, crashes: frozenset[int], random: Random
+) -> None:
+    """Each has its number; a crash in one repeats that one; the last is the last."""
+    retry = retry.model_copy(
+        update={"initial_interval": 1e-6, "maximum_interval": 1e-6}
+    )
+    failing, written = Failing(crashes_in=crashes), Written()
+
+    async def run_until_failed() -> StepFailed:
+        attempts = Attempts(METRICS, random)
+        while True:
+            try:
+                await attempts.run(step(failing, retry), message(), Tenure(), written)
+            except Crash:
+                continue
+            except StepFailed as failure:
+                return failure
+
+    failure = asyncio.run(run_until_failed())
+
+    assert failure.attempts == retry.maximum_attempts
+    assert [number for number, _ in written.failed] == list(range(1, failure.attempts))
+    assert failing.runs == failure.attempts + len(
+        [crash for crash in crashes if crash <= failing.runs]
+    )
+    # Of a step that is not repeatable, each start is written before it runs.
+    assert len(written.started) == failing.runs
+    assert written.started == sorted(written.started)
+
+
+@pytest.mark.parametrize("asked_s", [None, 5.0])
+async def test_when_the_next_attempt_is_due_is_spread_and_written_down(
+    asked_s: float | None,
+) -> None:
+    """At least the delay, at most a tenth more; so not all that failed come at once."""
+    retry = Retry(maximum_attempts=2, initial_interval=2.0)
+    due_s = []
+    for seed in range(20):
+        written, tenure = Written(), Tenure()
+        attempts = Attempts(METRICS, Random(seed))  # noqa: S311 - spreads, hides nothing
+        begun_us = time.time_ns() // 1000
+        running = asyncio.ensure_future(
+            attempts.run(
+                step(Failing(retry_after_s=asked_s), retry), message(), tenure, written
+            )
+        )
+        await until(partial(bool, written.failed))
+        ended_us = time.time_ns() // 1000
+        tenure.end()
+        await asyncio.wait([running])
+        delay_us = (asked_s or 2.0) * 1e6
+        [(_, next_at_us)] = written.failed
+        assert begun_us + delay_us <= next_at_us <= ended_us + delay_us * (1 + JITTER)
+        due_s.append(next_at_us - begun_us)
+
+    assert len(set(due_s)) > 10
+
+
+async def test_an_attempt_that_is_not_due_waits_and_starts_nothing() -> None:
+    """What another executor has left waits for the rest of its time; a stop ends that."""
+
+    class Later(Written):
+        def due(self, _: str) -> tuple[int, int]:
+            return 3, time.time_ns() // 1000 + 3_600_000_000
+
+    failing, tenure = Failing(), Tenure()
+    running = asyncio.ensure_future(
+        Attempts(METRICS).run(step(failing, Retry()), message(), tenure, Later())
+    )
+    for _ in range(20):
+        await asyncio.sleep(0)
+    tenure.end()
+    await asyncio.wait([running])
+
+    assert running.cancelled()
+    assert failing.runs == 0
