@@ -95,7 +95,10 @@ class Executor:
         limit_s = self._limits.drain_s
         drained = await asyncio.gather(*(lanes.drain(limit_s) for lanes in self._lanes))
         if not all(drained):
-            logger.info("executor.drained", outcome="cut short; events run again")
+            logger.info(
+                "executor.drained",
+                outcome="cut short; what ran goes on at the next start",
+            )
 
     async def _consume(self, assignment: Assignment) -> None:
         try:
