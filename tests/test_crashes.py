@@ -66,6 +66,16 @@ async def has_checkpoint(hookline: Instance) -> bool:
     return any(entry.HasField("checkpoint") for entry in await journal(hookline))
 
 
+async def has_failed(hookline: Instance) -> bool:
+    """Whether the last that the journal says is that an attempt has failed."""
+    return (await journal(hookline))[-1].progress.HasField("failed")
+
+
+async def is_held(hookline: Instance, event_id: str) -> bool:
+    """Whether an event is shown as held."""
+    return (await shown(hookline, event_id)).status == execution_pb2.STATUS_HELD
+
+
 async def written(hookline: Instance, ends: int) -> None:
     """Return when so many ends are in the journal."""
 
@@ -177,22 +187,18 @@ async def test_an_attempt_is_not_made_before_it_is_due_after_a_crash(
 ) -> None:
     """When it is due is in the journal, with why the one before has failed."""
     other.statuses["call"] = [503, 200]
-    flow = calling(other.url, "call").replace("1ms", "700ms")
+    flow = calling(other.url, "call").replace("1ms", "1200ms")
     async with running(tmp_path, flow, environment=ONE_PARTITION) as before:
         answer = await before.send("calling", b"{}")
-        failed: list[execution_pb2.AttemptFailed] = []
-        while not failed:
-            entries = await journal(before)
-            failed = [
-                e.progress.failed for e in entries if e.progress.HasField("failed")
-            ]
+        await until_asked(partial(has_failed, before))
+        failed = [one.progress.failed for one in await journal(before)][-1]
         async with crashed(tmp_path) as hookline:
             ended = await hookline.ends.wait(answer.headers["x-event-id"])
 
-    assert (failed[0].step, failed[0].attempt) == ("call", 1)
-    assert "503" in failed[0].error
+    assert (failed.step, failed.attempt) == ("call", 1)
+    assert "503" in failed.error
     assert ended.attempts == 2
-    assert ended.ended_at_us >= failed[0].next_at_us
+    assert ended.ended_at_us >= failed.next_at_us
 
 
 @dataclass(slots=True)
@@ -299,10 +305,8 @@ async def test_what_is_held_stays_held(tmp_path: Path, other: Other) -> None:
     async with running(tmp_path, flow, environment=ONE_PARTITION) as before:
         answer = await before.send("calling", b"{}")
         event_id = answer.headers["x-event-id"]
-        while (
-            held := await shown(before, event_id)
-        ).status != execution_pb2.STATUS_HELD:
-            pass
+        await until_asked(partial(is_held, before, event_id))
+        held = await shown(before, event_id)
         later = await before.send("calling", b"{}")
     quick = calling(other.url, "quick", flow="quick")
     async with running(tmp_path, quick, environment=ONE_PARTITION) as hookline:

@@ -17,10 +17,11 @@ from hookline.errors import MissingSecret, RetryableError, TerminalError
 from hookline.event import Message
 from hookline.flow import Retry
 from hookline.telemetry import Metrics, get_logger
-from services.executor.failure import StepFailed
+from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 
 JITTER: Final = 0.1
+LONG_S: Final = 1.0
 MICROSECONDS: Final = 1_000_000
 logger = get_logger(__name__)
 
@@ -61,7 +62,8 @@ class Attempts:
     ) -> tuple[Sequence[Message], int]:
         """The messages a step gives, and the number of attempts. Raises StepFailed.
 
-        Raises CancelledError where the tenure ends first.
+        Raises Rests where an attempt is due much later: then the journal has what there
+        is to know. Raises CancelledError where the tenure ends first.
         """
         attempt, due_at_us = tries.due(step.id)
         if due_at_us:
@@ -110,7 +112,11 @@ class Attempts:
 
 
 async def _wait_until(due_at_us: int, tenure: Tenure) -> None:
-    await tenure.wait(max(0, due_at_us - time.time_ns() // 1000) / MICROSECONDS)
+    """Wait, or leave the execution until then where that is long. Raises Rests."""
+    wait_s = (due_at_us - time.time_ns() // 1000) / MICROSECONDS
+    if wait_s > LONG_S:
+        raise Rests(due_at_us)
+    await tenure.wait(max(0.0, wait_s))
 
 
 async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:

@@ -19,9 +19,10 @@ from hookline.failpoints import failpoint
 from hookline.log import Record
 from hookline.v1 import event_pb2
 from services.executor.attempts import Attempts
-from services.executor.failure import StepFailed
+from services.executor.failure import Rests, StepFailed
 from services.executor.flows import BoundFlow, Flows
 from services.executor.journal import Finish, Journal
+from services.executor.lanes import HELD, Rest
 from services.executor.progress import Progress
 from services.executor.pure_steps import next_applying, run_pure
 from services.executor.tenure import Tenure
@@ -37,43 +38,57 @@ class Executions:
 
     async def execute(
         self, journal: Journal, record: Record, finish: Finish, tenure: Tenure
-    ) -> bool:
+    ) -> Rest | None:
         """Run a record's event; `finish` is called when its end is in the journal.
 
-        Tells whether it has ended; else it is held until a person decides. Raises
-        CancelledError where the tenure ends first.
+        Where it does not end now, tells how long it rests: nothing of it is kept here
+        meanwhile, and it goes on from the journal. Raises CancelledError where the
+        tenure ends first.
         """
         try:
             event = event_pb2.Event.FromString(record.value or b"")
         except DecodeError as error:
             await journal.write_unreadable(record, str(error), finish)
-            return True
+            return None
         if not (event.id and event.flow_id and event.flow_version):
             text = "it names no event, no flow or no version"
             await journal.write_unreadable(record, text, finish)
-            return True
+            return None
         known = journal.state.open.get(record.offset)
         execution = WrittenExecution(event, record, journal, known)
         if execution.is_held:
-            return False
+            return HELD
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
             execution.hold = bound.flow.on_exhausted == "hold"
             first = first_message(event, bound)
             failpoint("executor.before_first_step")
-            if known is None:
-                reached = await run_pure(bound.steps, first, tenure)
-                if reached.message is None or reached.next_step == len(bound.steps):
-                    execution.complete_pure(reached, finish)
-                    return True
-                progress = execution.begin(first, reached)
-            else:
-                progress = execution.resume(first)
-            await self._run(bound.steps, progress, execution, tenure)
+            await self._go_through(bound.steps, first, execution, tenure, finish)
+        except Rests as rests:
+            return Rest(rests.due_at_us)
         except StepFailed as failure:
             return await execution.fail_for_good(failure, finish)
+        return None
+
+    async def _go_through(
+        self,
+        steps: Sequence[BoundStep],
+        first: Message,
+        execution: WrittenExecution,
+        tenure: Tenure,
+        finish: Finish,
+    ) -> None:
+        """From where it is to the end of its flow."""
+        if execution.is_new:
+            reached = await run_pure(steps, first, tenure)
+            if reached.message is None or reached.next_step == len(steps):
+                execution.complete_pure(reached, finish)
+                return
+            progress = execution.begin(first, reached)
+        else:
+            progress = execution.resume(first)
+        await self._run(steps, progress, execution, tenure)
         execution.complete(finish)
-        return True
 
     async def _run(
         self,

@@ -6,10 +6,11 @@ Reading stops while too many events are unfinished.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from hookline.log import Record
 from services.executor.tenure import Tenure
@@ -18,16 +19,25 @@ from services.executor.watermark import Watermark
 Finish = Callable[[], None]
 
 
+class Rest(NamedTuple):
+    """An event's place in its lane is kept until then; None: until a person decides."""
+
+    due_at_us: int | None
+
+
+HELD: Final = Rest(None)
+
+
 class Execute(Protocol):
     """Runs one event to its end; `finish` is called when that end is durable.
 
-    Tells whether it has ended, or is to be: else it is held until a person decides.
+    Where it does not end now, tells how long it rests; then it is run again, to go on.
     Raises nothing but asyncio.CancelledError, and that only where the tenure ends.
     """
 
     def __call__(
         self, record: Record, finish: Finish, tenure: Tenure, /
-    ) -> Awaitable[bool]:
+    ) -> Awaitable[Rest | None]:
         """Run the record's event."""
         ...
 
@@ -140,13 +150,11 @@ class Lanes:
                 async with self._slots:
                     if not self._may_start():
                         break  # told to stop while waiting for a slot
-                    ended = await self._execute_first(lane[0])
-                if not ended:
-                    await (
-                        self._tenure.wait_ended()
-                    )  # its place in the lane, and no slot
-                    break
-                lane.popleft()
+                    rest = await self._execute_first(lane[0])
+                if rest is None:
+                    lane.popleft()
+                else:
+                    await self._wait(rest)  # without a slot
         finally:
             del self._lanes[key]
             self._progress.set()
@@ -154,17 +162,24 @@ class Lanes:
     def _may_start(self) -> bool:
         return not self._tenure.ended
 
-    async def _execute_first(self, record: Record) -> bool:
+    async def _wait(self, rest: Rest) -> None:
+        if rest.due_at_us is None:
+            await self._tenure.wait_ended()
+        else:
+            wait_s = rest.due_at_us / 1_000_000 - time.time()
+            await self._tenure.wait(max(0.0, wait_s))
+
+    async def _execute_first(self, record: Record) -> Rest | None:
         self._started.add(record.offset)
         finish = partial(self._finish, record.offset)
         try:
-            ended = await self._execute(record, finish, self._tenure)
+            rest = await self._execute(record, finish, self._tenure)
         except asyncio.CancelledError:
             self._started.discard(record.offset)
             raise
-        if not ended:
+        if rest is not None:
             self._started.discard(record.offset)
-        return ended
+        return rest
 
     def _finish(self, offset: int) -> None:
         self._started.discard(offset)

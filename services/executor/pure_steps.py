@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hookline.components import Effect
 from hookline.components.steps import BoundStep
-from hookline.errors import StepError, TerminalError
+from hookline.errors import StepError, TerminalError, Unavailable
 from hookline.event import Message
 from hookline.template import Template
 from services.executor.attempts import run_component
@@ -48,7 +48,7 @@ async def run_pure(
                 return Reached(index, passed, None)
             message = out[0]
             first.run.steps[step.id] = seen(message)
-    except (StepError, StepFailed, TimeoutError):
+    except (StepError, StepFailed, Unavailable, TimeoutError):
         pass  # the execution runs it again, counts its attempts and knows what to do
     return Reached(index, passed, message)
 

@@ -66,6 +66,7 @@ class Executor:
         )
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
+        self._draining = False
         metrics.unfinished.set_function(self._unfinished)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
@@ -90,15 +91,19 @@ class Executor:
 
         What waits for its next attempt is let go at once.
         """
+        self._draining = True
         limit_s = self._limits.drain_s
         drained = await asyncio.gather(*(lanes.drain(limit_s) for lanes in self._lanes))
         if not all(drained):
-            logger.info("executor.drained", outcome="cut short; events run again")
+            logger.info(
+                "executor.drained",
+                outcome="cut short; what ran goes on at the next start",
+            )
 
     async def _consume(self, assignment: Assignment) -> None:
         try:
             restored = await while_owned(assignment, self._restorer.restore(assignment))
-            if restored is None:
+            if restored is None or self._draining:
                 return
             journal = self._journals.under(restored)
             async with asyncio.TaskGroup() as tasks:

@@ -14,6 +14,7 @@ from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.failure import StepFailed
 from services.executor.journal import Ended, Finish, Journal, sendable
+from services.executor.lanes import HELD, Rest
 from services.executor.progress import Progress, shown
 from services.executor.pure_steps import Reached
 
@@ -45,6 +46,11 @@ class WrittenExecution:
         self._failed: execution_pb2.AttemptFailed | None = None
         # Whether the flow keeps what has failed until a person decides.
         self.hold = False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the journal knows nothing of it."""
+        return self._known is None
 
     @property
     def is_held(self) -> bool:
@@ -118,8 +124,8 @@ class WrittenExecution:
             raise StepFailed(step_id, 0, error) from error
         await self._write(self._entry(moved))
 
-    async def fail_for_good(self, failure: StepFailed, finish: Finish) -> bool:
-        """Keep it as a dead letter and end it, or hold it; tells whether it has ended."""
+    async def fail_for_good(self, failure: StepFailed, finish: Finish) -> Rest | None:
+        """Keep it as a dead letter and end it, or hold it."""
         attempts = self._attempts + failure.attempts
         if self.hold:
             entry = self._entry(None)
@@ -135,7 +141,7 @@ class WrittenExecution:
                 step=held.step,
                 reason=held.reason,
             )
-            return False
+            return HELD
         ended = Ended(FAILED, self._started_at_us, attempts)
         ended.step, ended.reason = failure.step_id, str(failure)
         await self._journal.write_failed(
@@ -145,7 +151,7 @@ class WrittenExecution:
             finish,
             indeterminate=failure.indeterminate,
         )
-        return True
+        return None
 
     def complete_pure(self, reached: Reached, finish: Finish) -> None:
         """Write its end down: all its steps were pure."""

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from random import Random
 from typing import Any, ClassVar
 
@@ -19,10 +18,9 @@ from hookline.event import Message
 from hookline.flow import Retry
 from hookline.telemetry import Metrics
 from services.executor.attempts import JITTER, Attempts, delay_s
-from services.executor.failure import StepFailed
+from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 from tests.builders import message
-from tests.waiting import until
 
 METRICS = Metrics(router=None, executor=None)
 NoParameters = Parameters
@@ -137,15 +135,11 @@ async def test_when_the_next_attempt_is_due_is_spread_and_written_down(
         written, tenure = Written(), Tenure()
         attempts = Attempts(METRICS, Random(seed))  # noqa: S311 - spreads, hides nothing
         begun_us = time.time_ns() // 1000
-        running = asyncio.ensure_future(
-            attempts.run(
+        with pytest.raises(Rests):
+            await attempts.run(
                 step(Failing(retry_after_s=asked_s), retry), message(), tenure, written
             )
-        )
-        await until(partial(bool, written.failed))
         ended_us = time.time_ns() // 1000
-        tenure.end()
-        await asyncio.wait([running])
         delay_us = (asked_s or 2.0) * 1e6
         [(_, next_at_us)] = written.failed
         assert begun_us + delay_us <= next_at_us <= ended_us + delay_us * (1 + JITTER)
@@ -154,21 +148,19 @@ async def test_when_the_next_attempt_is_due_is_spread_and_written_down(
     assert len(set(due_s)) > 10
 
 
-async def test_an_attempt_that_is_not_due_waits_and_starts_nothing() -> None:
-    """What another executor has left waits for the rest of its time; a stop ends that."""
+async def test_an_attempt_that_is_not_due_starts_nothing() -> None:
+    """What another executor has left rests for what is left of its time."""
+    due_at_us = time.time_ns() // 1000 + 3_600_000_000
 
     class Later(Written):
         def due(self, _: str) -> tuple[int, int]:
-            return 3, time.time_ns() // 1000 + 3_600_000_000
+            return 3, due_at_us
 
-    failing, tenure = Failing(), Tenure()
-    running = asyncio.ensure_future(
-        Attempts(METRICS).run(step(failing, Retry()), message(), tenure, Later())
-    )
-    for _ in range(20):
-        await asyncio.sleep(0)
-    tenure.end()
-    await asyncio.wait([running])
+    failing = Failing()
+    with pytest.raises(Rests) as rests:
+        await Attempts(METRICS).run(
+            step(failing, Retry()), message(), Tenure(), Later()
+        )
 
-    assert running.cancelled()
+    assert rests.value.due_at_us == due_at_us
     assert failing.runs == 0
