@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,11 +44,16 @@ NOISE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server under load: where it listens, and its processes by name."""
+    """A server under load: where it listens, and its processes by name.
+
+    Where there is `ran`, which tells how many executions have ended, its rate is that of
+    events that have run while the load was on, not of those that were accepted.
+    """
 
     name: str
     address: str
     processes: Mapping[str, int]
+    ran: Callable[[], float] | None = None
 
     def cpu_s(self) -> dict[str, float]:
         """What each process has consumed so far."""
@@ -198,7 +203,10 @@ def _measure_once(
 ) -> None:
     begun, busy, own = time.monotonic(), machine_busy_s(), contender.cpu_s()
     load = _children_s()
+    before = contender.ran() if contender.ran else 0.0
     rate, requests, p99_ms = wrk(contender.address, connections, seconds, script)
+    if contender.ran:
+        rate = (contender.ran() - before) / (requests / rate)
     wait_until_idle(list(contender.processes.values()))
     spent = {name: now - own[name] for name, now in contender.cpu_s().items()}
     others = machine_busy_s() - busy - sum(spent.values()) - (_children_s() - load)

@@ -114,10 +114,11 @@ class Executor(Section):
         gt=0,
         description="Events of a partition read and not ended; beyond it reading waits.",
     )
-    unfinished_bytes_per_partition: int = Field(
-        8 * MIB,
+    unfinished_bytes: int = Field(
+        32 * MIB,
         gt=0,
-        description="The same in bytes of events.",
+        description="Bytes of events read and not ended, in one executor; its partitions "
+        "have even shares.",
     )
     drain_s: float = Field(
         5.0,

@@ -66,7 +66,7 @@ async def running_executor(
         limits = Limits(
             settings.concurrent_executions,
             settings.unfinished_per_partition,
-            settings.unfinished_bytes_per_partition,
+            settings.unfinished_bytes,
             drain_s=settings.drain_s,
             handover_s=settings.handover_s,
         )

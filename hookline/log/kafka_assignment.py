@@ -6,16 +6,20 @@ A bounded buffer between the reader's thread, which fills it, and the loop, whic
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, Protocol
 
 from hookline.errors import Unavailable
 from hookline.log import Commit, Record
 
 BATCH: Final = 1_000
+BATCH_BYTES: Final = 256 * 1024
 # A buffer above either of them is paused.
 FULL_RECORDS: Final = 4_000
-FULL_BYTES: Final = 4 * 1024 * 1024
+# Of all buffers of a member together; each has an even share of it, within bounds.
+FULL_BYTES: Final = 16 * 1024 * 1024
+LARGEST_SHARE_BYTES: Final = 4 * 1024 * 1024
+SMALLEST_SHARE_BYTES: Final = 256 * 1024
 
 
 class Member(Protocol):
@@ -84,8 +88,7 @@ class KafkaAssignment:
         """Add what was read; called by the reader's thread."""
         self._put_records += len(records)
         self._put_bytes += size_of(records)
-        for start in range(0, len(records), BATCH):
-            self._batches.append(records[start : start + BATCH])
+        self._batches.extend(batches_of(records))
 
     def wake(self) -> None:
         """Something has come, or ownership has ended; called on the loop."""
@@ -93,17 +96,38 @@ class KafkaAssignment:
         if self._ended:
             self._over.set()
 
-    def is_full(self) -> bool:
+    def is_full(self, share_bytes: int = LARGEST_SHARE_BYTES) -> bool:
         """Whether more waits than is kept in memory."""
         return (
             self._put_records - self._taken_records > FULL_RECORDS
-            or self._put_bytes - self._taken_bytes > FULL_BYTES
+            or self._put_bytes - self._taken_bytes > share_bytes
         )
 
     def end(self, *, lost: bool) -> None:
         """Give no more records; `lost`: others may have it by now."""
         self._ended = True
         self._lost = self._lost or lost
+
+
+def share_bytes(assignments: int) -> int:
+    """What each of so many buffers may hold, however large the records are."""
+    share = FULL_BYTES // max(1, assignments)
+    return min(max(share, SMALLEST_SHARE_BYTES), LARGEST_SHARE_BYTES)
+
+
+def batches_of(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Records in batches of a bounded length and size; one alone may be larger."""
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if batch and (len(batch) == BATCH or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += length
+    if batch:
+        yield batch
 
 
 def size_of(records: Sequence[Record]) -> int:

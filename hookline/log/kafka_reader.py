@@ -21,7 +21,7 @@ from kafka.net.selector import KernelEvent
 
 from hookline.errors import Unavailable
 from hookline.log import Commit, Topic
-from hookline.log.kafka_assignment import KafkaAssignment
+from hookline.log.kafka_assignment import KafkaAssignment, share_bytes
 from hookline.log.kafka_cluster import Cluster
 from hookline.log.kafka_ranges import as_record, close_consumer, reading_options
 from hookline.telemetry import get_logger
@@ -30,6 +30,8 @@ POLL_MS: Final = 100
 # No limit: the client forgets partly drained records of a partition that was paused. What
 # one fetch brings is bounded by its bytes.
 MOST_POLLED: Final = 2**31 - 1
+# Of one answer; a broker gives the first record of an answer however large it is.
+FETCH_BYTES: Final = 4 * 1024 * 1024
 HEARTBEAT_MS: Final = 500
 # A heartbeat's answer is late then.
 LATE_S: Final = 2 * HEARTBEAT_MS / 1000
@@ -74,6 +76,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
             # A member that drains longer than it may is not waited for by the others.
             "max_poll_interval_ms": int((session_timeout_s + drain_s) * 1000),
             "max_poll_records": MOST_POLLED,
+            "fetch_max_bytes": FETCH_BYTES,
         }
         self._loop = asyncio.get_running_loop()
         self._fresh: asyncio.Queue[KafkaAssignment | None] = asyncio.Queue()
@@ -343,11 +346,13 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
     def _balance(self, consumer: KafkaConsumer) -> None:
         """Pause what is full, resume what has room."""
         paused = {place.partition for place in consumer.paused()}
+        share = share_bytes(len(self._assignments))
         for partition, assignment in self._assignments.items():
             place = TopicPartition(self._name, partition)
-            if assignment.is_full() and partition not in paused:
+            full = assignment.is_full(share)
+            if full and partition not in paused:
                 consumer.pause(place)
-            elif partition in paused - self._held and not assignment.is_full():
+            elif partition in paused - self._held and not full:
                 consumer.resume(place)
 
     def _send_commits(self, consumer: KafkaConsumer) -> None:

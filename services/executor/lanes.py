@@ -42,13 +42,14 @@ class Lanes:
         tenure: Tenure,
         *,
         most_unfinished: int,
-        most_unfinished_bytes: int,
+        share_bytes: Callable[[], int],
     ) -> None:
         self._execute = execute
         self._tasks = tasks
         self._slots = slots
         self._most_unfinished = most_unfinished
-        self._most_bytes = most_unfinished_bytes
+        # Of what the whole executor may hold; it changes with the partitions it has.
+        self._share_bytes = share_bytes
         self._sizes: dict[int, int] = {}
         self._bytes = 0
         self._tenure = tenure
@@ -84,7 +85,7 @@ class Lanes:
     def _is_full(self) -> bool:
         return (
             self._watermark.unfinished >= self._most_unfinished
-            or self._bytes >= self._most_bytes
+            or self._bytes >= self._share_bytes()
         )
 
     def stop(self) -> None:
@@ -149,5 +150,5 @@ class Lanes:
         if self._watermark.finish(offset):
             self._progress.set()
             self.on_progress()
-        elif not self._started or self._bytes < self._most_bytes:
+        elif not self._started or self._bytes < self._share_bytes():
             self._progress.set()

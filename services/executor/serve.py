@@ -22,13 +22,14 @@ logger = get_logger(__name__)
 class Limits:
     """Bounds of one executor.
 
-    What runs has `drain_s` to end when the process stops, and `handover_s` when its
-    partition goes to another one.
+    `unfinished_bytes` are shared out evenly among its partitions. What runs has `drain_s`
+    to end when the process stops, and `handover_s` when its partition goes to another
+    one.
     """
 
     concurrent_executions: int = 1000
     unfinished_per_partition: int = 10_000
-    unfinished_bytes_per_partition: int = 8 * 1024 * 1024
+    unfinished_bytes: int = 32 * 1024 * 1024
     commit_interval_s: float = 0.2
     drain_s: float = 5.0
     handover_s: float = 3.0
@@ -67,6 +68,10 @@ class Executor:
     def _unfinished(self) -> int:
         return sum(lanes.unfinished for lanes in self._lanes)
 
+    def _share_bytes(self) -> int:
+        """What the unfinished events of each partition may hold."""
+        return self._limits.unfinished_bytes // max(1, len(self._lanes))
+
     async def drain(self) -> None:
         """Start nothing more; wait, within the limit, for what is running.
 
@@ -93,7 +98,7 @@ class Executor:
             self._slots,
             Tenure(assignment.owned),
             most_unfinished=self._limits.unfinished_per_partition,
-            most_unfinished_bytes=self._limits.unfinished_bytes_per_partition,
+            share_bytes=self._share_bytes,
         )
         self._lanes.add(lanes)
         committer = tasks.create_task(self._commit(assignment, lanes))

@@ -47,7 +47,7 @@ async def lanes_of(work: Work, tenure: Tenure) -> AsyncIterator[Lanes]:
             asyncio.Semaphore(100),
             tenure,
             most_unfinished=10,
-            most_unfinished_bytes=LIMIT_BYTES,
+            share_bytes=lambda: LIMIT_BYTES,
         )
         yield lanes
         await lanes.drain(0)
