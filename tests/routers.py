@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hookline.body_store import open_body_store
 from hookline.catalog import Catalog
 from hookline.components import component_types
 from hookline.flow_file import FlowFile
@@ -113,8 +114,16 @@ class Router:
 
 
 @asynccontextmanager
-async def routing(directory: Path, *flows: str) -> AsyncIterator[Router]:
-    """A router with these flow files, on a log of its own."""
+async def routing(
+    directory: Path, *flows: str, bodies: str | None = ""
+) -> AsyncIterator[Router]:
+    """A router with these flow files, on a log of its own.
+
+    Large bodies go to the store at the URL `bodies`: by default a directory beside the
+    log, with None nowhere.
+    """
+    bodies = bodies_in(directory).as_uri() if bodies == "" else bodies
+    store = open_body_store(bodies) if bodies else None
     secrets = Secrets({}, None)
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(open_log(directory, TOPICS.all))
@@ -131,8 +140,18 @@ async def routing(directory: Path, *flows: str) -> AsyncIterator[Router]:
         assert not mistakes, mistakes
         await applier.apply(read)
         held = HeldLog(log)
-        receiver = Receiver(registry, held, TOPICS, Metrics())
+        receiver = Receiver(registry, held, TOPICS, Metrics(), body_store=store)
         yield Router(receiver, held, router_services(receiver, applier, registry))
+
+
+def bodies_in(directory: Path) -> Path:
+    """Where the large bodies are."""
+    return directory / "bodies"
+
+
+def kept(directory: Path) -> list[Path]:
+    """The large bodies that are there, and what is left of others."""
+    return [path for path in directory.rglob("*") if path.is_file()]
 
 
 @asynccontextmanager
