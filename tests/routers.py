@@ -24,6 +24,7 @@ from services.router.receiver import Receiver
 from services.router.registry import Registry
 from services.router.router_service import MOST_BYTES_IN_FLIGHT, add_router
 from services.router.serve import Door, router_services, serve_grpc
+from tests.stores import bodies_in
 
 TOPICS = Topics.with_partitions(4)
 EDGE_TOKEN = "edge"
@@ -142,16 +143,6 @@ async def routing(
         held = HeldLog(log)
         receiver = Receiver(registry, held, TOPICS, Metrics(), body_store=store)
         yield Router(receiver, held, router_services(receiver, applier, registry))
-
-
-def bodies_in(directory: Path) -> Path:
-    """Where the large bodies are."""
-    return directory / "bodies"
-
-
-def kept(directory: Path) -> list[Path]:
-    """The large bodies that are there, and what is left of others."""
-    return [path for path in directory.rglob("*") if path.is_file()]
 
 
 @asynccontextmanager

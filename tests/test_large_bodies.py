@@ -8,7 +8,7 @@ import pytest
 
 from tests.caller import Answer, upload
 from tests.processes import Service, run, service, up
-from tests.routers import bodies_in, kept
+from tests.stores import bodies_in, kept
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -19,16 +19,15 @@ from tests.routers import (
     Router,
     assert_accepted,
     assert_unavailable,
-    bodies_in,
     body_of,
     edge,
-    kept,
     public,
     request,
     routing,
     send,
     until,
 )
+from tests.stores import bodies_in, kept
 
 
 @pytest.fixture
