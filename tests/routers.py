@@ -1,7 +1,7 @@
 """Routers in the test's own loop: real gRPC, the embedded log, appends held at will."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -116,7 +116,10 @@ class Router:
 
 @asynccontextmanager
 async def routing(
-    directory: Path, *flows: str, bodies: str | None = ""
+    directory: Path,
+    *flows: str,
+    bodies: str | None = "",
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Router]:
     """A router with these flow files, on a log of its own.
 
@@ -125,7 +128,7 @@ async def routing(
     """
     bodies = bodies_in(directory).as_uri() if bodies == "" else bodies
     store = open_body_store(bodies) if bodies else None
-    secrets = Secrets({}, None)
+    secrets = Secrets(environment or {}, None)
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(open_log(directory, TOPICS.all))
         catalog = Catalog(log, TOPICS)
