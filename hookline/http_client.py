@@ -52,7 +52,7 @@ class Unanswered(RetryableError):
 
 
 class Streamed(Protocol):
-    """A body that is not held: its size is known, and its pieces come when they are sent."""
+    """A body that is not held: of known size, its pieces come when they are sent."""
 
     @property
     def size(self) -> int:
