@@ -74,6 +74,12 @@ def check(request: event_pb2.Request, *, raw: bool = False) -> None:
         parse(_content_type(request), request.body, raw=raw)
 
 
+def is_parsed(request: event_pb2.Request) -> bool:
+    """Whether a body of this type is parsed; otherwise it is a file."""
+    content_type = _content_type(request)
+    return content_type is None or _kind_of(content_type).parse is not None
+
+
 def _content_type(request: event_pb2.Request) -> str | None:
     values = [h.value for h in request.headers if _name_of(h.name) == "content-type"]
     return ", ".join(map(_text_of, values)) if values else None
