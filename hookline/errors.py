@@ -8,7 +8,9 @@ Error
 │  ├─ Malformed             the body does not parse as its content type
 │  ├─ MissingContentType    a body without a content type
 │  ├─ TooLarge              over the limit
+│  ├─ HeadTooLarge          too many headers, or too long ones
 │  └─ TooSlow               headers or body did not arrive in time
+├─ Overloaded           the flow's or the sender's limit; safe to retry, not before its time
 ├─ Unavailable          ours; safe to retry later, but the event may be in the log already
 ├─ MissingSecret        a secret that a flow names is nowhere to be found
 ├─ BadConfiguration     a setting, a port or a directory; exit code 78
@@ -62,8 +64,26 @@ class TooLarge(Rejected):
     """The body is over the limit."""
 
 
+class HeadTooLarge(Rejected):
+    """Too many headers, or too long ones."""
+
+
 class TooSlow(Rejected):
     """Headers or body did not arrive in time."""
+
+
+class Overloaded(Error):
+    """More than the flow, or this sender, is allowed. Safe to retry after that time.
+
+    `limits` are further headers of the answer, such as RateLimit-Policy.
+    """
+
+    def __init__(
+        self, text: str, retry_after_s: int, limits: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+        self.limits = limits
 
 
 class Unavailable(Error):

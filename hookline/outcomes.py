@@ -15,6 +15,8 @@ REASONS: dict[type[errors.Error], "event_pb2.Reason.ValueType"] = {
     errors.MissingContentType: event_pb2.REASON_MISSING_CONTENT_TYPE,
     errors.TooLarge: event_pb2.REASON_TOO_LARGE,
     errors.TooSlow: event_pb2.REASON_TOO_SLOW,
+    errors.HeadTooLarge: event_pb2.REASON_HEAD_TOO_LARGE,
+    errors.Overloaded: event_pb2.REASON_TOO_MANY_REQUESTS,
     errors.Unavailable: event_pb2.REASON_UNAVAILABLE,
 }
 
@@ -40,6 +42,12 @@ def _headers(error: errors.Error) -> list[event_pb2.Header]:
             return [_header(b"Allow", ", ".join(error.allowed))]
         case errors.Unauthenticated():
             return [_header(b"WWW-Authenticate", text) for text in error.challenges]
+        case errors.Overloaded():
+            retry = _header(b"Retry-After", str(error.retry_after_s))
+            return [
+                retry,
+                *(_header(name.encode(), text) for name, text in error.limits),
+            ]
         case errors.Unavailable():
             return [_header(b"Retry-After", str(RETRY_AFTER_S))]
         case _:

@@ -24,6 +24,8 @@ PROBLEMS: dict[int, tuple[int, str, str]] = {
     event_pb2.REASON_TOO_LARGE: (413, "too-large", "Body too large"),
     event_pb2.REASON_UNAVAILABLE: (503, "unavailable", "Service unavailable"),
     event_pb2.REASON_TOO_SLOW: (408, "too-slow", "Request timed out"),
+    event_pb2.REASON_HEAD_TOO_LARGE: (431, "head-too-large", "Headers too large"),
+    event_pb2.REASON_TOO_MANY_REQUESTS: (429, "too-many-requests", "Too many requests"),
 }
 
 
@@ -66,6 +68,9 @@ def _problem_answer(outcome: event_pb2.Outcome) -> web.Response:
     headers = CIMultiDict(
         (header.name.decode(), header.value.decode()) for header in rejected.headers
     )
+    if rejected.HasField("reply"):
+        headers["x-request-id"] = outcome.request_id
+        return _configured(rejected.reply, headers)
     return problem(rejected.reason, rejected.detail, outcome.request_id, headers)
 
 
