@@ -15,7 +15,7 @@ from hookline.v1 import (
     rejection_pb2,
     rejection_pb2_grpc,
 )
-from tests.caller import read_answer, request_bytes
+from tests.caller import call_raw, read_answer, request_bytes
 from tests.instance import JSON, Instance, running
 from tests.instance_on_kafka import Opening
 from tests.waiting import until_asked
@@ -44,7 +44,19 @@ trigger:
 steps: [{id: keep, use: transform, with: {body: =body}}]
 """
 WIDE = KEPT.replace("id: kept", "id: wide").replace("max_body: 2KB", "max_body: 1MB")
-FLOWS = (KEYED, KEPT, SIGNED, WIDE)
+# Credentials whose names do not give them away.
+DOORS = [
+    f"""
+id: door-{place}
+trigger:
+  webhook:
+    auth: {{type: api_key, in: {place}, {name}: X-Door, value: "${{secret:KEY}}"}}
+    keep_rejected: true
+steps: [{{id: keep, use: transform, with: {{body: =body}}}}]
+"""
+    for place, name in (("header", "header"), ("query", "parameter"))
+]
+FLOWS = (KEYED, KEPT, SIGNED, WIDE, *DOORS)
 SECRETS = {"HOOKLINE_SECRET_KEY": "right-key"}
 Summaries = Sequence[rejection_pb2.RejectionSummary]
 
@@ -166,6 +178,19 @@ async def test_no_credential_of_a_refused_request_is_kept(
     assert values[name].startswith(b"hidden:%d:" % len(CANARY))
     assert values["Content-Type"] == b"application/json"
     assert rejection.request.query.startswith("api_key=hidden:")
+
+
+async def test_what_a_flow_itself_calls_a_credential_is_not_kept(
+    embedded: Instance,
+) -> None:
+    """Whatever its name, and also of a request that is kept whole."""
+    in_header = await refused(embedded, "door-header", headers=[("x-door", CANARY)])
+    in_query = await refused(embedded, "door-query", rest=f"?a=b&X%2dDoor={CANARY}")
+
+    for rejection in (in_header, in_query):
+        assert rejection.whole
+        assert CANARY.encode() not in rejection.SerializeToString()
+    assert in_query.request.query.startswith("a=b&X%2dDoor=hidden:")
 
 
 async def test_of_headers_that_nobody_knows_the_name_alone_is_kept(
@@ -299,16 +324,33 @@ async def test_what_was_not_kept_whole_is_not_accepted(embedded: Instance) -> No
     """With what to set, so that the next one can be."""
     cut = await refused(embedded, "keyed")
     large = b'"%s"' % (b"x" * 300_000)
-    too_large = await refused(embedded, "wide", large, rest="?api_key=wrong")
+    unread = await refused(embedded, "wide", large, rest="?api_key=wrong")
+    too_large = await refused(embedded, "wide", large + b"x", rest="?api_key=right-key")
 
     with pytest.raises(grpc.aio.AioRpcError, match="keep_rejected: true") as refusal:
         await accept(embedded, cut.id)
     assert refusal.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    with pytest.raises(grpc.aio.AioRpcError, match="up to 256 KiB") as refusal:
-        await accept(embedded, too_large.id)
-    assert refusal.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert not too_large.whole
-    assert too_large.body_size == len(large)
+    for rejection in (unread, too_large):
+        with pytest.raises(grpc.aio.AioRpcError, match="up to 256 KiB") as refusal:
+            await accept(embedded, rejection.id)
+        assert refusal.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert (unread.body_size, len(unread.request.body)) == (len(large), 0)
+    assert (too_large.body_size, len(too_large.request.body)) == (len(large) + 1, 1024)
+
+
+async def test_a_body_that_nobody_has_read_is_not_taken_for_an_empty_one(
+    embedded: Instance,
+) -> None:
+    """Where its size was not declared either."""
+    head = request_bytes(
+        "POST", "/hook/kept", [JSON, ("Transfer-Encoding", "chunked")], None
+    )
+
+    answer = await call_raw(embedded.hosted.http, head)
+    rejection = await kept(embedded, answer.headers["x-request-id"])
+
+    assert answer.status == 401
+    assert not rejection.whole
 
 
 class Wrong(NamedTuple):
