@@ -7,6 +7,7 @@ the log does not take them they are dropped.
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -14,9 +15,10 @@ from typing import Final
 from hookline.errors import Error, UnknownFlow
 from hookline.log import Log, Topic
 from hookline.telemetry import RouterMetrics, Sampled, get_logger
-from hookline.v1 import event_pb2, rejection_pb2
+from hookline.v1 import event_pb2
+from hookline.v1.rejection_pb2 import RejectionRecord
 from services.router.registry import Registry
-from services.router.rejections_record import record_of
+from services.router.rejections_record import left_out_record, record_of
 
 MOST_A_SECOND: Final = 50
 MOST_A_SECOND_A_FLOW: Final = 5
@@ -50,21 +52,14 @@ class Rejections:
         """
         if type(error) is UnknownFlow or not isinstance(request, event_pb2.Request):
             return
-        try:
-            self._keep(request, error)
-        except Exception as fault:  # noqa: BLE001 - the refusal goes out all the same
-            self._drop(str(fault))
-
-    def _keep(self, request: event_pb2.Request, error: Error) -> None:
         flow_id = request.flow_id
         served = self._registry.get(flow_id)
         if served is None:
             return
-        if not self._admits(flow_id):
+        if self._admits(flow_id):
+            self._append(flow_id, partial(record_of, request, error, served))
+        else:
             self._leave_out(flow_id)
-            return
-        record = record_of(request, error, served)
-        self._append(flow_id, record.SerializeToString())
 
     def _admits(self, flow_id: str) -> bool:
         second = int(time.monotonic())
@@ -88,24 +83,24 @@ class Rejections:
     def _tell_left_out(self) -> None:
         """Keep how many were left out: of so many flows now, of the others later."""
         for flow_id in list(islice(self._left_out, MOST_A_SECOND)):
-            left_out = rejection_pb2.LeftOut(
-                flow_id=flow_id,
-                count=self._left_out.pop(flow_id),
-                until_us=time.time_ns() // 1000,
-            )
-            record = rejection_pb2.RejectionRecord(left_out=left_out)
-            self._append(flow_id, record.SerializeToString())
+            count = self._left_out.pop(flow_id)
+            self._append(flow_id, partial(left_out_record, flow_id, count))
         self._telling = bool(self._left_out)
         if self._telling:
             asyncio.get_running_loop().call_later(COUNTED_S, self._tell_left_out)
 
-    def _append(self, flow_id: str, value: bytes) -> None:
-        size = len(value)
-        if self._pending_bytes + size > MOST_PENDING_BYTES:
-            self._drop("the log has not taken those before")
+    def _append(self, flow_id: str, make: Callable[[], RejectionRecord]) -> None:
+        try:
+            value = make().SerializeToString()
+            size = len(value)
+            if self._pending_bytes + size > MOST_PENDING_BYTES:
+                self._drop("the log has not taken those before")
+                return
+            appended = self._log.append(self._topic, flow_id.encode(), value)
+        except Exception as fault:  # noqa: BLE001 - the refusal goes out all the same
+            self._drop(str(fault))
             return
         self._pending_bytes += size
-        appended = self._log.append(self._topic, flow_id.encode(), value)
         appended.add_done_callback(partial(self._appended, size))
 
     def _appended(self, size: int, appended: "asyncio.Future[object]") -> None:

@@ -43,6 +43,8 @@ class FoundRejections:
             for partition in self._partitions(flow_id)
             for found in await self._newest_in(partition, flow_id, reason, limit)
         ]
+        # A record may be there twice; what is told of it is with its newer copy.
+        found = list({one.rejection.id: one for one in reversed(found)}.values())
         found.sort(key=lambda one: one.rejection.rejected_at_us, reverse=True)
         return found[:limit]
 

@@ -86,7 +86,7 @@ def record_of(
         flow_version=served.version,
         rejected_at_us=time.time_ns() // 1000,
         reason=reason_of(error),
-        cause=cause[:MOST_CAUSE_CHARACTERS],
+        cause=_line(cause[:MOST_CAUSE_CHARACTERS]),
         detail=str(error),
         request=_without_credentials(request, Own.of(webhook.auth), whole=whole),
         body_size=size,
@@ -95,8 +95,21 @@ def record_of(
     return rejection_pb2.RejectionRecord(kept=rejection)
 
 
+def left_out_record(flow_id: str, count: int) -> rejection_pb2.RejectionRecord:
+    """What is kept of refusals that were counted only, until now."""
+    return rejection_pb2.RejectionRecord(
+        left_out=rejection_pb2.LeftOut(
+            flow_id=flow_id, count=count, until_us=time.time_ns() // 1000
+        )
+    )
+
+
 def _body_size(request: event_pb2.Request) -> int:
-    """What was read; else what was declared, for a body that was refused unread."""
+    """What was read; else what was declared, for a body that was refused unread.
+
+    Of a body that was too large to be held, the size is in `stored_body`, and what it
+    began with may be in `body`.
+    """
     if request.HasField("stored_body"):
         return request.stored_body.size
     if request.body:
@@ -106,6 +119,11 @@ def _body_size(request: event_pb2.Request) -> int:
         if name == b"content-length" and LENGTH.fullmatch(header.value):
             return int(header.value)
     return 0
+
+
+def _line(text: str) -> str:
+    """A cause may quote the sender: nothing of it reaches a terminal but text."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def _is_chunked(request: event_pb2.Request) -> bool:
