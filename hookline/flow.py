@@ -200,6 +200,7 @@ class Webhook(Model):
     auth: Annotated[tuple[Auth, ...], BeforeValidator(_as_list), Field(min_length=1)]
     max_body: Size = REQUEST_LIMIT_BYTES
     raw: bool = False
+    keep_rejected: bool = False
     response: Response | None = None
 
 

@@ -245,6 +245,22 @@ class RouterMetrics:
             registry=registry,
         )
 
+        self.rejections_kept = Counter(
+            "hookline_rejections_kept",
+            "Refused requests, and counts of those left out, that were written down",
+            registry=registry,
+        )
+        self.rejections_left_out = Counter(
+            "hookline_rejections_left_out",
+            "Refused requests that were counted only: too many at once",
+            registry=registry,
+        )
+        self.rejections_dropped = Counter(
+            "hookline_rejections_dropped",
+            "Refused requests that the log did not take",
+            registry=registry,
+        )
+
     def rejected(self, reason: str) -> None:
         """Count a refusal; `reason` is one of a closed set."""
         self._requests.labels(reason).inc()

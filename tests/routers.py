@@ -66,7 +66,8 @@ class HeldLog:
         assert value is not None
         if key in self.faulty:
             raise RuntimeError("a fault of the log")
-        self.appended.append(event_pb2.Event.FromString(value))
+        if topic.name == "events":
+            self.appended.append(event_pb2.Event.FromString(value))
         if key not in self._held:
             return self._log.append(topic, key, value)
         future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()

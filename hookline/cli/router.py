@@ -20,6 +20,7 @@ from services.console.history import History
 from services.router.applier import Applier
 from services.router.receiver import Receiver
 from services.router.registry import Registry
+from services.router.rejections_service import add_rejections
 from services.router.router_service import add_router
 from services.router.serve import Add, Door, router_services, serve_grpc
 
@@ -125,6 +126,9 @@ def internal_services(shared: Shared, routing: Routing) -> tuple[Add, ...]:
     return (
         *router_services(routing.receiver, routing.applier, routing.registry),
         lambda server: add_executions(history, server),
+        lambda server: add_rejections(
+            routing.registry, shared.log, shared.topics, shared.metrics, server
+        ),
     )
 
 

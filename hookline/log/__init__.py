@@ -36,6 +36,9 @@ records behind the last commit come again.
 there for a while, before it. A record without a value takes the key out. `follow` reads
 all of it in order, says once that it has caught up, and goes on with what comes.
 
+**Bounded topics** forget their oldest records by themselves: in each partition those
+beyond so many bytes, and those older than that, now or somewhat later.
+
 **Trim** forgets records before an offset. Reading them afterwards gives nothing.
 """
 
@@ -48,6 +51,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 __all__ = [
     "CAUGHT_UP",
     "Assignment",
+    "Bound",
     "Bounds",
     "CaughtUp",
     "Commit",
@@ -59,6 +63,13 @@ __all__ = [
 ]
 
 
+class Bound(NamedTuple):
+    """What a partition keeps: so many bytes of records, none older than that."""
+
+    most_bytes: int
+    most_age_s: int
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic: its name without the prefix, its number of partitions, and its kind."""
@@ -66,6 +77,7 @@ class Topic:
     name: str
     partitions: int = 1
     compacted: bool = False
+    bound: Bound | None = None
 
 
 class Position(NamedTuple):

@@ -29,6 +29,7 @@ from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
 from services.router.registry import Registry, ServedFlow
+from services.router.rejections import Rejections
 from services.router.uploads import Arriving, Hold, Read, Uploads, unbounded
 from services.router.verifiers import Verifier
 
@@ -101,6 +102,7 @@ class Receiver:
         self.metrics = metrics
         self._rejections = Sampled(logger)
         self._uploads = Uploads(body_store, topics.events)
+        self._kept = Rejections(registry, log, topics.rejections, metrics)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
@@ -284,7 +286,8 @@ class Receiver:
         )
 
     def reject(self, request: Asked, error: Error) -> event_pb2.Outcome:
-        """Refuse a request; counted, and told in a line."""
+        """Refuse a request; counted, told in a line, and kept for the flow's owner."""
+        self._kept.keep(request, error)
         reason = REASON_NAMES[reason_of(error)]
         self.metrics.rejected(reason)
         cause = error.cause if isinstance(error, Unauthenticated) else str(error)
