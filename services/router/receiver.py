@@ -171,6 +171,7 @@ class Receiver:
         What `read` and `hold` raise of Rejected and Unavailable becomes the verdict. A
         body that ends within 256 KiB is judged as one that was here from the beginning.
         """
+        body: Arriving | None = None
         try:
             await self._know(head.flow_id)
             if head.method not in ("HEAD", "OPTIONS"):
@@ -182,6 +183,8 @@ class Receiver:
                     return await self._keep(head, served, verifier, body)
                 head.body = body.gathered
         except (Rejected, Unavailable) as error:
+            if body is not None:
+                body.leave_beginning(head)
             return self.reject(head, error)
         return await self.receive(head)
 

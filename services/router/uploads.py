@@ -20,6 +20,8 @@ from services.router.registry import ServedFlow
 from services.router.verifiers import Verifier
 
 IN_LINE_BYTES: Final = 256 * 1024
+# Of a body that is refused on its way, for those who look at rejections.
+SHOWN_BYTES: Final = 1024
 # Types that are parsed whole; the value takes a multiple of it.
 MOST_PARSED_BYTES: Final = 16 * 1024 * 1024
 # The next piece of a body, where so many bytes more are taken; empty at its end.
@@ -40,6 +42,7 @@ class Arriving:
         self._read = read
         self._limit = limit
         self._first: list[bytes] = []
+        self._beginning = b""
         self._size = 0
         self.hold = hold
 
@@ -62,9 +65,15 @@ class Arriving:
         """The next piece, what was gathered first; empty at the end. Raises TooLarge."""
         return self._first.pop(0) if self._first else await self._next()
 
+    def leave_beginning(self, head: event_pb2.Request) -> None:
+        """Show a refused body's size, and how it begins, in place of the body."""
+        head.body = self._beginning
+        head.stored_body.size = self._size
+
     async def _next(self) -> bytes:
         piece = await self._read(self._limit - self._size)
         self._size += len(piece)
+        self._beginning += piece[: SHOWN_BYTES - len(self._beginning)]
         if self._size > self._limit:
             raise TooLarge(f"This flow takes bodies of at most {self._limit} bytes.")
         return piece
