@@ -439,7 +439,7 @@ async def hammered(hookline: Instance, flow_id: str, count: int) -> None:
 
 
 async def test_a_flood_is_counted_and_little_of_it_kept(hookline: Instance) -> None:
-    """Five a second of one flow; each of the others is in a count."""
+    """Five a second of one flow for one reason; each of the others is in a count."""
     before = sum(1 + one.left_out for one in await listed(hookline, "keyed"))
     kept_before = len(await listed(hookline, "keyed"))
     clock = asyncio.get_running_loop().time
@@ -453,3 +453,12 @@ async def test_a_flood_is_counted_and_little_of_it_kept(hookline: Instance) -> N
 
     await until_asked(all_told)
     assert len(await listed(hookline, "keyed")) - kept_before <= 5 * seconds
+
+
+async def test_a_flood_hides_no_refusal_for_another_reason(embedded: Instance) -> None:
+    """Nor does it count as one."""
+    await hammered(embedded, "keyed", 100)
+    wrong_method = await refused(embedded, "keyed", method="PUT")
+
+    [found] = await listed(embedded, "keyed", event_pb2.REASON_METHOD_NOT_ALLOWED)
+    assert (found.rejection_id, found.left_out) == (wrong_method.id, 0)
