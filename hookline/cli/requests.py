@@ -6,11 +6,6 @@ from typing import Any
 
 def request_row(request: Any) -> dict[str, Any]:
     """Its head, and its body as text where it is text."""
-    body = request.body
-    try:
-        content = {"body": body.decode()}
-    except UnicodeDecodeError:
-        content = {"body_base64": base64.b64encode(body).decode()}
     return {
         "request_id": request.request_id,
         "method": request.method,
@@ -21,5 +16,17 @@ def request_row(request: Any) -> dict[str, Any]:
             [header.name.decode("latin-1"), header.value.decode("latin-1")]
             for header in request.headers
         ],
-        **content,
+        **_content(request),
     }
+
+
+def _content(request: Any) -> dict[str, Any]:
+    """The body, or where the body store has it."""
+    if request.HasField("stored_body"):
+        stored = request.stored_body
+        place = {"name": stored.name, "size": stored.size}
+        return {"stored_body": {**place, "sha256": stored.sha256.hex()}}
+    try:
+        return {"body": request.body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(request.body).decode()}

@@ -61,7 +61,9 @@ class Rejections:
             return
         kind = flow_id, reason_of(error)
         if self._admits(kind):
-            self._append(flow_id, partial(record_of, request, error, served))
+            make = partial(record_of, request, error, served)
+            # After the answer: how long that takes tells nobody that there is such a flow.
+            asyncio.get_running_loop().call_soon(self._append, flow_id, make)
         else:
             self._leave_out(kind)
 

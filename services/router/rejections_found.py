@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from hookline.event import id_time_ms
 from hookline.log import Log, Topic, partition_of
-from hookline.log.search import backwards, first_since, records
+from hookline.log.search import backwards, first_since, id_time_ms, records
 from hookline.v1 import event_pb2, rejection_pb2
 
 # A record holds up to 256 KiB: so few of them are held at once.
