@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NewType, Self
-from uuid import UUID
+from typing import Any, NewType, Self
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -12,7 +11,6 @@ from uuid_utils import uuid7
 EventId = NewType("EventId", str)
 FlowId = NewType("FlowId", str)
 
-UUID7: Final = 7
 FLOW_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 # What JSON can hold: the bodies of messages. `Any`, because expressions decide.
@@ -22,15 +20,6 @@ Value = Any
 def new_event_id() -> EventId:
     """Make a UUID of version 7: its time is the time of acceptance, so ids sort by it."""
     return EventId(str(uuid7()))
-
-
-def id_time_ms(text: str) -> int | None:
-    """The time that a UUID of version 7 holds, from 1970; None where it is none."""
-    try:
-        uuid = UUID(text)
-    except ValueError:
-        return None
-    return uuid.int >> 80 if uuid.version == UUID7 else None
 
 
 class Attachment(Struct, frozen=True):

@@ -1,64 +1,28 @@
-"""Refused requests: kept for the flow's owner, within bounds, and accepted after all."""
+"""Refused requests: kept for the flow's owner, without credentials, within bounds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import grpc
 import pytest
 
-from hookline.v1 import (
-    event_pb2,
-    execution_pb2,
-    execution_pb2_grpc,
-    rejection_pb2,
-    rejection_pb2_grpc,
-)
-from tests.caller import call_raw, read_answer, request_bytes
+from hookline.v1 import event_pb2, rejection_pb2
+from tests.caller import call_raw, request_bytes
 from tests.instance import JSON, Instance, running
 from tests.instance_on_kafka import Opening
+from tests.rejected import (
+    FLOWS,
+    SECRETS,
+    accept,
+    got,
+    hammered,
+    kept,
+    listed,
+    refused,
+    stub_of,
+)
 from tests.waiting import until_asked
-
-KEYED = """
-id: keyed
-trigger: {webhook: {auth: {type: api_key, value: "${secret:KEY}"}}}
-steps: [{id: keep, use: transform, with: {body: =body}}]
-"""
-KEPT = """
-id: kept
-trigger:
-  webhook:
-    auth: {type: api_key, in: query, value: "${secret:KEY}"}
-    keep_rejected: true
-    max_body: 2KB
-steps: [{id: keep, use: transform, with: {body: =body}}]
-"""
-SIGNED = """
-id: signed
-trigger:
-  webhook:
-    auth:
-      {type: hmac, secret: "${secret:KEY}", template: "{ts}.{body}",
-       timestamp_header: x-ts}
-steps: [{id: keep, use: transform, with: {body: =body}}]
-"""
-WIDE = KEPT.replace("id: kept", "id: wide").replace("max_body: 2KB", "max_body: 1MB")
-# Credentials whose names do not give them away.
-DOORS = [
-    f"""
-id: door-{place}
-trigger:
-  webhook:
-    auth: {{type: api_key, in: {place}, {name}: X-Door, value: "${{secret:KEY}}"}}
-    keep_rejected: true
-steps: [{{id: keep, use: transform, with: {{body: =body}}}}]
-"""
-    for place, name in (("header", "header"), ("query", "parameter"))
-]
-FLOWS = (KEYED, KEPT, SIGNED, WIDE, *DOORS)
-SECRETS = {"HOOKLINE_SECRET_KEY": "right-key"}
-Summaries = Sequence[rejection_pb2.RejectionSummary]
 
 
 @pytest.fixture
@@ -71,68 +35,6 @@ async def hookline(open_instance: Opening) -> AsyncIterator[Instance]:
 async def embedded(tmp_path: Path) -> AsyncIterator[Instance]:
     async with running(tmp_path, *FLOWS, environment=SECRETS) as instance:
         yield instance
-
-
-def stub_of(hookline: Instance) -> "rejection_pb2_grpc.RejectionServiceAsyncStub":
-    return rejection_pb2_grpc.RejectionServiceStub(hookline.channel)
-
-
-async def listed(
-    hookline: Instance,
-    flow_id: str = "",
-    reason: "event_pb2.Reason.ValueType" = event_pb2.REASON_UNSPECIFIED,
-    limit: int = 1000,
-) -> Summaries:
-    request = rejection_pb2.ListRejectionsRequest(
-        flow_id=flow_id, reason=reason, limit=limit
-    )
-    answer = await stub_of(hookline).ListRejections(request, metadata=hookline.metadata)
-    return answer.rejections
-
-
-async def kept(hookline: Instance, request_id: str) -> rejection_pb2.Rejection:
-    """What is kept of a request, once it is there."""
-
-    async def there() -> bool:
-        return any(one.request_id == request_id for one in await listed(hookline))
-
-    await until_asked(there)
-    [found] = [one for one in await listed(hookline) if one.request_id == request_id]
-    return (await got(hookline, found.rejection_id)).rejection
-
-
-async def got(
-    hookline: Instance, rejection_id: str
-) -> rejection_pb2.GetRejectionResponse:
-    return await stub_of(hookline).GetRejection(
-        rejection_pb2.GetRejectionRequest(rejection_id=rejection_id),
-        metadata=hookline.metadata,
-    )
-
-
-async def accept(
-    hookline: Instance, rejection_id: str
-) -> rejection_pb2.AcceptRejectionResponse:
-    return await stub_of(hookline).AcceptRejection(
-        rejection_pb2.AcceptRejectionRequest(rejection_id=rejection_id),
-        metadata=hookline.metadata,
-    )
-
-
-async def event_of(hookline: Instance, event_id: str) -> event_pb2.Event:
-    stub = execution_pb2_grpc.ExecutionServiceStub(hookline.channel)
-    request = execution_pb2.GetEventRequest(event_id=event_id)
-    return (await stub.GetEvent(request, metadata=hookline.metadata)).event
-
-
-async def refused(
-    hookline: Instance, flow_id: str, body: bytes | None = b"{}", **more: object
-) -> rejection_pb2.Rejection:
-    """Send a request that is refused; gives what is kept of it."""
-    answer = await hookline.send(flow_id, body, **more)  # type: ignore[arg-type] # passed on
-
-    assert answer.status >= 400
-    return await kept(hookline, answer.headers["x-request-id"])
 
 
 async def test_a_refusal_is_kept_with_the_cause_that_the_sender_is_not_told(
@@ -254,90 +156,6 @@ async def test_what_names_no_flow_is_not_kept(embedded: Instance) -> None:
     assert {one.flow_id for one in await listed(embedded)} == {"keyed"}
 
 
-async def test_a_rejection_is_accepted_as_if_its_credential_had_been_right(
-    hookline: Instance,
-) -> None:
-    """The flow runs once with the original bytes; accepting again names the same event."""
-    body = b'{ "n" : 9007199254740993 }\r\n'
-    rejection = await refused(
-        hookline, "kept", body, headers=[JSON, ("X-Odd", "kept")], rest="?api_key=w"
-    )
-    assert rejection.whole
-
-    first = await accept(hookline, rejection.id)
-    ended = await hookline.ends.wait(first.event_id)
-    again = await accept(hookline, rejection.id)
-    event = await event_of(hookline, first.event_id)
-
-    assert (first.already, again.already) == (False, True)
-    assert again.event_id == first.event_id
-    assert ended.status == execution_pb2.STATUS_COMPLETED
-    assert ended.result == b'{"n":9007199254740993}'
-    assert event.from_rejection == rejection.id
-    assert event.request.body == body
-    headers = [(one.name, one.value) for one in event.request.headers]
-    assert (b"X-Odd", b"kept") in headers
-    assert [one.id for one in hookline.ends.order] == [first.event_id]
-    [summary] = await listed(hookline, "kept", limit=1)
-    assert summary.event_id == first.event_id
-    assert (await got(hookline, rejection.id)).event_id == first.event_id
-
-
-async def test_who_accepts_at_once_gets_one_event(hookline: Instance) -> None:
-    """Also when two press the button together."""
-    rejection = await refused(hookline, "kept", b"1")
-
-    answers = await asyncio.gather(*(accept(hookline, rejection.id) for _ in range(5)))
-    await hookline.ends.wait(answers[0].event_id)
-    after = await hookline.send("kept", b"2", rest="?api_key=right-key")
-    await hookline.result(after)
-
-    assert len({one.event_id for one in answers}) == 1
-    assert sum(not one.already for one in answers) == 1
-    assert [one.id for one in hookline.ends.order] == [
-        answers[0].event_id,
-        after.headers["x-event-id"],
-    ]
-
-
-async def test_an_acceptance_that_broke_off_goes_on_with_the_same_event(
-    embedded: Instance,
-) -> None:
-    """Which event it becomes is written down before the event is."""
-    rejection = await refused(embedded, "kept", b"1")
-    mark = rejection_pb2.AcceptedRejection(
-        rejection_id=rejection.id, event_id="01a20d0b-8fac-753b-a459-6bbb82803389"
-    )
-    record = rejection_pb2.RejectionRecord(accepting=mark)
-    await embedded.hosted.log.append(
-        embedded.hosted.topics.rejections, b"kept", record.SerializeToString()
-    )
-    assert not (await got(embedded, rejection.id)).event_id
-
-    answer = await accept(embedded, rejection.id)
-    await embedded.ends.wait(answer.event_id)
-
-    assert (answer.event_id, answer.already) == (mark.event_id, False)
-
-
-async def test_what_was_not_kept_whole_is_not_accepted(embedded: Instance) -> None:
-    """With what to set, so that the next one can be."""
-    cut = await refused(embedded, "keyed")
-    large = b'"%s"' % (b"x" * 300_000)
-    unread = await refused(embedded, "wide", large, rest="?api_key=wrong")
-    too_large = await refused(embedded, "wide", large + b"x", rest="?api_key=right-key")
-
-    with pytest.raises(grpc.aio.AioRpcError, match="keep_rejected: true") as refusal:
-        await accept(embedded, cut.id)
-    assert refusal.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    for rejection in (unread, too_large):
-        with pytest.raises(grpc.aio.AioRpcError, match="up to 256 KiB") as refusal:
-            await accept(embedded, rejection.id)
-        assert refusal.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert (unread.body_size, len(unread.request.body)) == (len(large), 0)
-    assert (too_large.body_size, len(too_large.request.body)) == (len(large) + 1, 1024)
-
-
 async def test_a_body_that_nobody_has_read_is_not_taken_for_an_empty_one(
     embedded: Instance,
 ) -> None:
@@ -351,53 +169,6 @@ async def test_a_body_that_nobody_has_read_is_not_taken_for_an_empty_one(
 
     assert answer.status == 401
     assert not rejection.whole
-
-
-class Wrong(NamedTuple):
-    """What is wrong with a request, and what is said of it."""
-
-    method: str
-    body: bytes
-    headers: list[tuple[str, str]]
-    code: grpc.StatusCode
-    sentence: str
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        Wrong("POST", b"{", [JSON], grpc.StatusCode.INVALID_ARGUMENT, "JSON"),
-        Wrong("POST", b"{}", [], grpc.StatusCode.INVALID_ARGUMENT, "Content-Type"),
-        Wrong("PUT", b"{}", [JSON], grpc.StatusCode.FAILED_PRECONDITION, "methods"),
-        Wrong("POST", b"9" * 3000, [JSON], grpc.StatusCode.OUT_OF_RANGE, "max_body"),
-    ],
-)
-async def test_what_is_wrong_besides_the_credential_stays_refused(
-    embedded: Instance, wrong: Wrong
-) -> None:
-    """And nothing runs."""
-    rejection = await refused(
-        embedded, "kept", wrong.body, headers=wrong.headers, method=wrong.method
-    )
-
-    with pytest.raises(grpc.aio.AioRpcError, match=wrong.sentence) as refusal:
-        await accept(embedded, rejection.id)
-
-    assert refusal.value.code() == wrong.code
-    after = await embedded.send("kept", b"1", rest="?api_key=right-key")
-    await embedded.result(after)
-    assert len(embedded.ends.order) == 1
-
-
-async def test_a_mended_flow_takes_what_it_had_refused(embedded: Instance) -> None:
-    """The flow as it is now judges, not as it was."""
-    rejection = await refused(embedded, "kept", b"9" * 3000)
-    await embedded.apply(KEPT.replace("2KB", "4KB"))
-
-    answer = await accept(embedded, rejection.id)
-    await embedded.ends.wait(answer.event_id)
-
-    assert (await event_of(embedded, answer.event_id)).flow_version == 2
 
 
 @pytest.mark.parametrize(
@@ -428,18 +199,8 @@ async def test_without_a_token_nothing_is_told(embedded: Instance) -> None:
         assert refusal.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
-async def hammered(hookline: Instance, flow_id: str, count: int) -> None:
-    """Send so many requests without a credential on one connection."""
-    host, _, port = hookline.hosted.http.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    for _ in range(count):
-        writer.write(request_bytes("POST", f"/hook/{flow_id}", [JSON], b"{}"))
-        assert (await read_answer(reader)).status == 401
-    writer.close()
-
-
 async def test_a_flood_is_counted_and_little_of_it_kept(hookline: Instance) -> None:
-    """Five a second of one flow; each of the others is in a count."""
+    """Five a second of one flow for one reason; each of the others is in a count."""
     before = sum(1 + one.left_out for one in await listed(hookline, "keyed"))
     kept_before = len(await listed(hookline, "keyed"))
     clock = asyncio.get_running_loop().time
@@ -453,3 +214,12 @@ async def test_a_flood_is_counted_and_little_of_it_kept(hookline: Instance) -> N
 
     await until_asked(all_told)
     assert len(await listed(hookline, "keyed")) - kept_before <= 5 * seconds
+
+
+async def test_a_flood_hides_no_refusal_for_another_reason(embedded: Instance) -> None:
+    """Nor does it count as one."""
+    await hammered(embedded, "keyed", 100)
+    wrong_method = await refused(embedded, "keyed", method="PUT")
+
+    [found] = await listed(embedded, "keyed", event_pb2.REASON_METHOD_NOT_ALLOWED)
+    assert (found.rejection_id, found.left_out) == (wrong_method.id, 0)

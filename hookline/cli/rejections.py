@@ -14,7 +14,7 @@ FlowOption = Annotated[
 ]
 COLUMNS = (
     *("rejected_at", "rejection", "flow", "reason", "method", "remote", "bytes"),
-    *("cause", "left_out", "event"),
+    *("whole", "cause", "left_out", "event"),
 )
 
 
@@ -45,8 +45,8 @@ def list_rejections(
 ) -> None:
     """The newest rejections, newest first, with what no sender is told: the cause.
 
-    LEFT OUT counts refusals of the same flow that came next and were not kept: too many
-    at once. EVENT is what a rejection has become, where it was accepted.
+    LEFT OUT counts refusals of the same flow, for the same reason, that came next and were
+    not kept: too many at once. WHOLE ones can be accepted; EVENT is what one has become.
     """
     from hookline.cli.output import show
     from hookline.cli.remote import TIMEOUT_S, Metadata, call

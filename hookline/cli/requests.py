@@ -1,5 +1,6 @@
 """A request as the commands show it."""
 
+import base64
 from typing import Any
 
 
@@ -28,6 +29,4 @@ def _content(request: Any) -> dict[str, Any]:
     try:
         return {"body": request.body.decode()}
     except UnicodeDecodeError:
-        import base64
-
         return {"body_base64": base64.b64encode(request.body).decode()}

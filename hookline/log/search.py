@@ -2,11 +2,22 @@
 
 from collections.abc import AsyncIterator
 from typing import Final
+from uuid import UUID
 
 from hookline.log import Log, Record, Topic
 
 WINDOW: Final = 1024
 MOST_SCANNED: Final = 200_000
+UUID7: Final = 7
+
+
+def id_time_ms(text: str) -> int | None:
+    """The time that a UUID of version 7 holds, from 1970; None where it is none."""
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        return None
+    return uuid.int >> 80 if uuid.version == UUID7 else None
 
 
 async def records(

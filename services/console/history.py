@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from hookline.event import id_time_ms
 from hookline.log import Log, Record, partition_of
-from hookline.log.search import backwards, first_since, records
+from hookline.log.search import backwards, first_since, id_time_ms, records
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 

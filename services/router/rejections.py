@@ -1,8 +1,8 @@
 """Beside stop 3: what was refused after its flow was known is kept, for its owner to see.
 
 The answer neither waits for it nor depends on it. So many are kept a second, of one flow
-and of all; the rest is counted, before anything is made of it, and the count is kept. While
-the log does not take them they are dropped.
+for one reason and of all; the rest is counted, before anything is made of it, and the
+count is kept. While the log does not take them they are dropped.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Final
 
 from hookline.errors import Error, UnknownFlow
 from hookline.log import Log, Topic
+from hookline.outcomes import reason_of
 from hookline.telemetry import RouterMetrics, Sampled, get_logger
 from hookline.v1 import event_pb2
 from hookline.v1.rejection_pb2 import RejectionRecord
@@ -21,9 +22,11 @@ from services.router.registry import Registry
 from services.router.rejections_record import left_out_record, record_of
 
 MOST_A_SECOND: Final = 50
-MOST_A_SECOND_A_FLOW: Final = 5
+MOST_A_SECOND_A_KIND: Final = 5
 MOST_PENDING_BYTES: Final = 4 * 1024 * 1024
 COUNTED_S: Final = 1.0
+# A flow and a reason: what floods hides nothing else.
+Kind = tuple[str, "event_pb2.Reason.ValueType"]
 logger = get_logger(__name__)
 
 
@@ -39,8 +42,8 @@ class Rejections:
         self._metrics = metrics
         self._second = 0
         self._kept = 0
-        self._kept_by_flow: dict[str, int] = {}
-        self._left_out: dict[str, int] = {}
+        self._kept_by_kind: dict[Kind, int] = {}
+        self._left_out: dict[Kind, int] = {}
         self._telling = False
         self._pending_bytes = 0
         self._dropped = Sampled(logger, most_a_second=1, level="warning")
@@ -56,35 +59,38 @@ class Rejections:
         served = self._registry.get(flow_id)
         if served is None:
             return
-        if self._admits(flow_id):
-            self._append(flow_id, partial(record_of, request, error, served))
+        kind = flow_id, reason_of(error)
+        if self._admits(kind):
+            make = partial(record_of, request, error, served)
+            # After the answer: how long that takes tells nobody that there is such a flow.
+            asyncio.get_running_loop().call_soon(self._append, flow_id, make)
         else:
-            self._leave_out(flow_id)
+            self._leave_out(kind)
 
-    def _admits(self, flow_id: str) -> bool:
+    def _admits(self, kind: Kind) -> bool:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._kept = second, 0
-            self._kept_by_flow.clear()
-        of_flow = self._kept_by_flow.get(flow_id, 0)
-        if of_flow >= MOST_A_SECOND_A_FLOW or self._kept >= MOST_A_SECOND:
+            self._kept_by_kind.clear()
+        of_kind = self._kept_by_kind.get(kind, 0)
+        if of_kind >= MOST_A_SECOND_A_KIND or self._kept >= MOST_A_SECOND:
             return False
         self._kept += 1
-        self._kept_by_flow[flow_id] = of_flow + 1
+        self._kept_by_kind[kind] = of_kind + 1
         return True
 
-    def _leave_out(self, flow_id: str) -> None:
+    def _leave_out(self, kind: Kind) -> None:
         self._metrics.rejections_left_out.inc()
-        self._left_out[flow_id] = self._left_out.get(flow_id, 0) + 1
+        self._left_out[kind] = self._left_out.get(kind, 0) + 1
         if not self._telling:
             self._telling = True
             asyncio.get_running_loop().call_later(COUNTED_S, self._tell_left_out)
 
     def _tell_left_out(self) -> None:
-        """Keep how many were left out: of so many flows now, of the others later."""
-        for flow_id in list(islice(self._left_out, MOST_A_SECOND)):
-            count = self._left_out.pop(flow_id)
-            self._append(flow_id, partial(left_out_record, flow_id, count))
+        """Keep how many were left out: of so many kinds now, of the others later."""
+        for kind in list(islice(self._left_out, MOST_A_SECOND)):
+            count = self._left_out.pop(kind)
+            self._append(kind[0], partial(left_out_record, *kind, count))
         self._telling = bool(self._left_out)
         if self._telling:
             asyncio.get_running_loop().call_later(COUNTED_S, self._tell_left_out)

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from hookline.event import id_time_ms
 from hookline.log import Log, Topic, partition_of
-from hookline.log.search import backwards, first_since, records
+from hookline.log.search import backwards, first_since, id_time_ms, records
 from hookline.v1 import event_pb2, rejection_pb2
 
 # A record holds up to 256 KiB: so few of them are held at once.
@@ -18,7 +17,8 @@ Record = rejection_pb2.RejectionRecord
 class Found:
     """A rejection; `event_id` is named once somebody has begun to accept it.
 
-    `left_out` counts the refusals of its flow that came next and were not kept.
+    `left_out` counts refusals of its flow, for its reason, that came next and were not
+    kept.
     """
 
     rejection: rejection_pb2.Rejection
@@ -112,15 +112,15 @@ class _Told:
     """What records behind a rejection tell of it, read from the newest on."""
 
     def __init__(self) -> None:
-        self._left_out: dict[str, int] = {}
+        self._left_out: dict[tuple[str, int], int] = {}
         self._accepted: dict[str, str] = {}
 
     def take(self, record: Record) -> None:
         match record.WhichOneof("kind"):
             case "left_out":
-                flow_id = record.left_out.flow_id
-                count = self._left_out.get(flow_id, 0) + record.left_out.count
-                self._left_out[flow_id] = count
+                left_out = record.left_out
+                kind = left_out.flow_id, left_out.reason
+                self._left_out[kind] = self._left_out.get(kind, 0) + left_out.count
             case "accepted":
                 accepted = record.accepted
                 self._accepted[accepted.rejection_id] = accepted.event_id
@@ -129,7 +129,7 @@ class _Told:
 
     def of(self, rejection: rejection_pb2.Rejection) -> Found:
         event_id = self._accepted.pop(rejection.id, "")
-        left_out = self._left_out.pop(rejection.flow_id, 0)
+        left_out = self._left_out.pop((rejection.flow_id, rejection.reason), 0)
         return Found(rejection, left_out, event_id, bool(event_id))
 
 

@@ -95,11 +95,16 @@ def record_of(
     return rejection_pb2.RejectionRecord(kept=rejection)
 
 
-def left_out_record(flow_id: str, count: int) -> rejection_pb2.RejectionRecord:
+def left_out_record(
+    flow_id: str, reason: "event_pb2.Reason.ValueType", count: int
+) -> rejection_pb2.RejectionRecord:
     """What is kept of refusals that were counted only, until now."""
     return rejection_pb2.RejectionRecord(
         left_out=rejection_pb2.LeftOut(
-            flow_id=flow_id, count=count, until_us=time.time_ns() // 1000
+            flow_id=flow_id,
+            reason=reason,
+            count=count,
+            until_us=time.time_ns() // 1000,
         )
     )
 
