@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hookline import components
 from hookline.errors import TerminalError
-from hookline.event import Message, Value
+from hookline.event import Content, InMemory, Message, Value
 from hookline.flow import Duration, Method
 from hookline.http_client import OutgoingRequest
 from hookline.template import Template
@@ -118,10 +118,12 @@ def with_query(url: str, pairs: list[tuple[str, str]]) -> str:
     return f"{front}{joint}{urlencode(pairs)}{mark}{fragment}"
 
 
-def _content(parameters: CallParameters, message: Message) -> tuple[str, bytes]:
+def _content(
+    parameters: CallParameters, message: Message
+) -> tuple[str, bytes | Content]:
     if parameters.raw:
         trigger = message.run.trigger
-        return trigger.content_type, trigger.raw_body
+        return trigger.content_type, _at_hand(trigger.raw_body)
     if parameters.body is not None:
         value = parameters.body.value(message)
     elif parameters.method in WITHOUT_BODY:
@@ -131,6 +133,10 @@ def _content(parameters: CallParameters, message: Message) -> tuple[str, bytes]:
     if isinstance(value, str):
         return "text/plain; charset=utf-8", value.encode(errors="replace")
     return "application/json", encoded(value)
+
+
+def _at_hand(content: Content) -> bytes | Content:
+    return content.content if isinstance(content, InMemory) else content
 
 
 def _texts(template: Template, message: Message) -> dict[str, str]:

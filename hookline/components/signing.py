@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import hmac
 import re
+from dataclasses import replace
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from hookline.http_client import OutgoingRequest
 
 PLACE: Final = re.compile(r"\{(\w+)\}")
 PLACES: Final = frozenset({"body", "ts", "id", "url", "method", "query"})
+MOST_SIGNED_BYTES: Final = 16 * 1024 * 1024
 WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
 
 
@@ -35,7 +37,7 @@ class StandardSignature(components.Parameters):
     ) -> dict[str, str]:
         """The headers that sign a request."""
         message_id = message.idempotency_key
-        signed = b"%s.%d.%s" % (message_id.encode(), now_s, request.body)
+        signed = b"%s.%d.%s" % (message_id.encode(), now_s, _body(request))
         signatures = [
             base64.b64encode(hmac.digest(_key(secret, message), signed, "sha256"))
             for secret in self.secret
@@ -106,9 +108,9 @@ class HmacSignature(components.Parameters):
     def _signed(self, request: OutgoingRequest, message: Message, now_s: int) -> bytes:
         query = urlsplit(request.url).query.encode()
         if self.template is None:
-            return query if request.method in WITHOUT_BODY else request.body
+            return query if request.method in WITHOUT_BODY else _body(request)
         values = {
-            "body": request.body,
+            "body": _body(request),
             "ts": str(now_s).encode(),
             "id": message.idempotency_key.encode(),
             "url": request.url.encode(),
@@ -128,6 +130,22 @@ class HmacSignature(components.Parameters):
                 return base64.b64encode(digest).decode()
             case "base64url":
                 return base64.urlsafe_b64encode(digest).decode()
+
+
+async def with_body_at_hand(request: OutgoingRequest) -> OutgoingRequest:
+    """The request with its body in memory, as its signature needs it.
+
+    Raises TerminalError where it is too large for that.
+    """
+    if isinstance(request.body, bytes):
+        return request
+    return replace(request, body=await request.body.whole(MOST_SIGNED_BYTES))
+
+
+def _body(request: OutgoingRequest) -> bytes:
+    if not isinstance(request.body, bytes):
+        raise TypeError("a body is signed when it is at hand")
+    return request.body
 
 
 Signature = Annotated[StandardSignature | HmacSignature, Field(discriminator="type")]

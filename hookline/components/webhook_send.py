@@ -39,7 +39,7 @@ from typing import ClassVar
 
 from hookline.components import Effect, Resources, answers
 from hookline.components.calls import CallParameters, request_for
-from hookline.components.signing import Signature
+from hookline.components.signing import Signature, with_body_at_hand
 from hookline.event import Message
 from hookline.http_client import origin
 
@@ -64,6 +64,7 @@ class WebhookSend:
         request = request_for(parameters, message)
         who = origin(request.url)
         if (sign := parameters.sign) is not None:
+            request = await with_body_at_hand(request)
             signature = sign.headers(request, message, int(time.time()))
             request = replace(request, headers={**request.headers, **signature})
         response = await self._http.send(request)

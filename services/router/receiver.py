@@ -136,7 +136,7 @@ class Receiver:
                 return self._describe(request)
             served, verifier = self._admit(request, len(request.body))
             verifier.verify(request)
-            bodies.check(request, raw=served.raw)
+            bodies.check(request, raw=served.raw, limit=served.max_body)
         except (Rejected, Unavailable) as error:
             return self.reject(request, error)
         return self._append(served, request)
@@ -179,7 +179,7 @@ class Receiver:
         await self._know(request.flow_id)
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
-        bodies.check(request, raw=served.raw)
+        bodies.check(request, raw=served.raw, limit=served.max_body)
         taken = self._append(served, request)
         await taken.position
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
