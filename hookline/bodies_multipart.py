@@ -74,7 +74,7 @@ class Multipart:
         self.files: list[File] = []
         self._read_field = read_field
         self._digests = digests
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}
         self._delimiters = re.compile(b"\r\n--" + re.escape(delimiter))
         callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
@@ -183,7 +183,6 @@ class Multipart:
             self._name, self._field_type = name, content_type
             return
         unique = _unique(_safe(file_name), self._names)
-        self._names.add(unique)
         self._file = File(unique, content_type or "application/octet-stream")
         if self._digests:
             self._digest = sha256()
@@ -278,12 +277,15 @@ def split_name(name: str) -> tuple[str, str]:
     return stem, dot + extension
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """The name; where it is taken with -2, or the next number, before its extension."""
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """The name; where it is taken with -2, or the next number, before its extension.
+
+    `taken` holds names with the last number given to each, and gets the new one.
+    """
     stem, extension = split_name(name)
-    number = 1
     unique = name
     while unique in taken:
-        number += 1
-        unique = f"{stem}-{number}{extension}"
+        taken[name] += 1
+        unique = f"{stem}-{taken[name]}{extension}"
+    taken[unique] = 1
     return unique

@@ -1,7 +1,7 @@
 """The one way out: HTTP requests to other systems, guarded and bounded."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import TracebackType
@@ -26,8 +26,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from hookline.egress import AddressRefused, Guard, GuardedResolver, Network
-from hookline.errors import RetryableError, StepError, TerminalError, Unavailable
-from hookline.event import Content
+from hookline.errors import RetryableError, StepError, TerminalError
 
 BODY_LIMIT_BYTES: Final = 1024 * 1024
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -54,15 +53,12 @@ class Unanswered(RetryableError):
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRequest:
-    """A request to another system; `timeout_s` bounds it from connect to last byte.
-
-    A body that is Content is read while it is sent, and again for each attempt.
-    """
+    """A request to another system; `timeout_s` bounds it from connect to last byte."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Content = b""
+    body: bytes = b""
     timeout_s: float = 30.0
 
 
@@ -107,7 +103,6 @@ def origin(url: str) -> str:
 @dataclass(slots=True)
 class _Progress:
     connected: bool = False
-    unread: Unavailable | None = None
 
 
 class GuardedClient:
@@ -162,14 +157,13 @@ class GuardedClient:
         # Sent as written, because it may be signed.
         url = URL(request.url, encoded=request.url.isascii())
         progress = _Progress()
-        headers, data = _content(request, progress)
         # The library's errors hold the URL, so none of them is kept as a cause.
         try:
             async with self._session.request(
                 request.method,
                 url,
-                headers=headers,
-                data=data,
+                headers=request.headers,
+                data=request.body or None,
                 timeout=ClientTimeout(
                     request.timeout_s, sock_connect=CONNECT_TIMEOUT_S
                 ),
@@ -180,29 +174,7 @@ class GuardedClient:
         except InvalidURL:
             raise TerminalError(f"{place} is no host that can be asked") from None
         except (ClientError, TimeoutError, OSError) as error:
-            if progress.unread is not None:
-                raise RetryableError(str(progress.unread)) from None
             raise _failure(place, request.timeout_s, progress, error) from None
-
-
-def _content(
-    request: OutgoingRequest, progress: _Progress
-) -> tuple[Mapping[str, str], bytes | AsyncIterator[bytes] | None]:
-    """The request's headers and its body as aiohttp takes it."""
-    if isinstance(request.body, bytes):
-        return request.headers, request.body or None
-    # With its size said, it is not sent in chunks: not every receiver takes those.
-    headers = {**request.headers, "content-length": str(request.body.size)}
-    return headers, _pieces(request.body, progress)
-
-
-async def _pieces(content: Content, progress: _Progress) -> AsyncIterator[bytes]:
-    try:
-        async for piece in content.read():
-            yield piece
-    except Unavailable as error:
-        progress.unread = error
-        raise
 
 
 def _tracing() -> TraceConfig:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from hookline.bodies import Attachments, open_trigger
-from hookline.bodies_stored import StoredBodies
+from hookline.bodies import trigger_of
 from hookline.components.steps import BoundStep
-from hookline.errors import Rejected, TerminalError, Unavailable
-from hookline.event import EventId, FlowId, Message, Run, Trigger, Value
+from hookline.errors import Rejected, TerminalError
+from hookline.event import EventId, FlowId, Message, Run, Value
 from hookline.log import Record
-from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.attempts import Attempts
 from services.executor.failure import StepFailed
@@ -24,8 +22,6 @@ from services.executor.flows import BoundFlow, Flows
 from services.executor.journal import Ended, Finish, Journal
 from services.executor.tenure import Tenure
 
-logger = get_logger(__name__)
-LOOK_FOR_BODY_S = 1.0
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
 COMPLETED = execution_pb2.STATUS_COMPLETED
@@ -43,14 +39,7 @@ class Progress:
 class Executions:
     """Runs events."""
 
-    def __init__(
-        self,
-        flows: Flows,
-        attempts: Attempts,
-        journal: Journal,
-        bodies: StoredBodies | None = None,
-    ) -> None:
-        self._bodies = bodies
+    def __init__(self, flows: Flows, attempts: Attempts, journal: Journal) -> None:
         self._flows = flows
         self._attempts = attempts
         self._journal = journal
@@ -73,7 +62,7 @@ class Executions:
         progress = Progress()
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
-            message = await self._first_message(event, bound, tenure)
+            message = first_message(event, bound)
             await self._continue(bound.steps, 0, message, progress, tenure)
         except StepFailed as failure:
             progress.attempts += failure.attempts
@@ -88,29 +77,6 @@ class Executions:
         if progress.filtered_by and not progress.results:
             ended.status, ended.step = FILTERED, progress.filtered_by
         self._journal.write_ended(event, record, ended, finish)
-
-    async def _first_message(
-        self, event: event_pb2.Event, bound: BoundFlow, tenure: Tenure
-    ) -> Message:
-        """The message that the first step gets; waits for the body store where it must.
-
-        Raises CancelledError where the tenure ends first, StepFailed where the body
-        cannot be read.
-        """
-        webhook = bound.flow.webhook
-        while True:
-            try:
-                trigger, attachments = await open_trigger(
-                    event.request, self._bodies, raw=webhook.raw, limit=webhook.max_body
-                )
-            except Rejected as error:
-                failure = TerminalError(f"the body cannot be read: {error}")
-                raise StepFailed("", 0, failure) from error
-            except Unavailable as error:
-                logger.error("body.awaited", event_id=event.id, error=str(error))  # noqa: TRY400 - the store's fault, not ours
-                await tenure.wait(LOOK_FOR_BODY_S)
-            else:
-                return first_message(event, bound, trigger, attachments)
 
     async def _continue(
         self,
@@ -158,13 +124,13 @@ def _keep(step: BoundStep, message: Message) -> None:
     }
 
 
-def first_message(
-    event: event_pb2.Event,
-    bound: BoundFlow,
-    trigger: Trigger,
-    attachments: Attachments,
-) -> Message:
-    """The message that the first step gets."""
+def first_message(event: event_pb2.Event, bound: BoundFlow) -> Message:
+    """The message that the first step gets. Raises StepFailed where it cannot be had."""
+    try:
+        trigger, attachments = trigger_of(event.request, raw=bound.flow.webhook.raw)
+    except Rejected as error:
+        failure = TerminalError(f"the body cannot be read: {error}")
+        raise StepFailed("", 0, failure) from error
     run = Run(
         event_id=EventId(event.id),
         flow_id=FlowId(event.flow_id),
