@@ -5,21 +5,20 @@ is expanded: XML with a document type or entities is refused, depth and size are
 """
 
 import asyncio
-from functools import lru_cache
-from typing import Final
+from functools import lru_cache, partial
+from typing import Final, NamedTuple, Self
 
-from hookline.bodies_check import NO_TYPE, BodyCheck, body_check
-from hookline.bodies_encoding import decoded
+from hookline.bodies_check import NO_TYPE, BodyCheck, RangeOf, body_check
 from hookline.bodies_form import parse_form
 from hookline.bodies_kinds import (
-    NO_ATTACHMENTS,
     Attachments,
     ParsedBody,
     kind_of,
     read_raw,
 )
-from hookline.bodies_stored import StoredBodies, StoredRange
-from hookline.errors import MissingContentType, Unavailable
+from hookline.bodies_stored import DecodedRange, StoredRange
+from hookline.body_store import BodyStore
+from hookline.errors import Malformed, MissingContentType, Unavailable
 from hookline.event import Content, InMemory, Trigger, Value
 from hookline.flow import REQUEST_LIMIT_BYTES
 from hookline.v1 import event_pb2
@@ -28,6 +27,7 @@ __all__ = [
     "Attachments",
     "BodyCheck",
     "ParsedBody",
+    "begin_check",
     "body_check",
     "check",
     "open_trigger",
@@ -53,29 +53,32 @@ def trigger_of(
     `limit` is for the body without its content codings. Raises Malformed,
     MissingContentType or TooLarge.
     """
-    headers = _headers_of(request)
-    query = _query_of(request)
+    head = _Head.of(request, raw=raw)
     body = request.body
+    content = InMemory(body)
     if not body and request.method in WITHOUT_BODY:
-        parsed = ParsedBody(query, NO_ATTACHMENTS)
+        parsed = ParsedBody(head.query)
+    elif body and head.encoding:
+        reading = head.begin(limit, digests=True)
+        reading.feed(body)
+        reading.end()
+        parsed = reading.parsed(partial(DecodedRange, content, head.encoding))
     else:
-        if body and (encoding := headers.get("content-encoding")):
-            body = decoded(body, encoding, limit)
-        raw = raw or _asks_for_raw(query)
-        parsed = parse(headers.get("content-type"), body, raw=raw)
-    return _trigger(request, headers, query, InMemory(request.body), parsed)
+        parsed = parse(head.content_type, body, raw=head.raw)
+    return head.trigger(request, content, parsed)
 
 
 async def open_trigger(
     request: event_pb2.Request,
-    store: StoredBodies | None,
+    store: BodyStore | None,
     *,
     raw: bool = False,
     limit: int = REQUEST_LIMIT_BYTES,
 ) -> tuple[Trigger, Attachments]:
     """As `trigger_of`, wherever the body is; files of a stored body stay in the store.
 
-    Raises Unavailable where the store is out of reach, and what `trigger_of` raises.
+    Raises what `trigger_of` raises, and what the store raises: Unavailable where it is
+    out of reach, TerminalError where the body is not there.
     """
     if request.HasField("stored_body"):
         return await _open_stored(request, store, raw=raw, limit=limit)
@@ -86,36 +89,31 @@ async def open_trigger(
 
 async def _open_stored(
     request: event_pb2.Request,
-    store: StoredBodies | None,
+    store: BodyStore | None,
     *,
     raw: bool,
     limit: int,
 ) -> tuple[Trigger, Attachments]:
     if store is None:
         raise Unavailable(NO_STORE)
-    headers = _headers_of(request)
-    query = _query_of(request)
-    encoding = headers.get("content-encoding", "")
-    stored = event_pb2.StoredBody.FromString(request.stored_body.SerializeToString())
-    reading = body_check(
-        headers.get("content-type"),
-        encoding,
-        raw=raw or _asks_for_raw(query),
-        limit=limit,
-        digests=True,
-    )
-    async for piece in store.read(stored):
+    head = _Head.of(request, raw=raw)
+    # Apart from the request, whose bytes are let go.
+    stored = event_pb2.StoredBody()
+    stored.CopyFrom(request.stored_body)
+    content = StoredRange(store, stored, 0, stored.size, stored.sha256.hex())
+    reading = head.begin(limit, digests=True)
+    async for piece in content.read():
         reading.feed(piece)
     if reading.gathers:
         await asyncio.to_thread(reading.end)
     else:
         reading.end()
-
-    def range_of(start: int, size: int, digest: str) -> Content:
-        return StoredRange(store, stored, encoding, start, size, digest)
-
-    whole = StoredRange(store, stored, "", 0, stored.size, stored.sha256.hex())
-    return _trigger(request, headers, query, whole, reading.parsed(range_of))
+    range_of: RangeOf
+    if head.encoding:
+        range_of = partial(DecodedRange, content, head.encoding)
+    else:
+        range_of = partial(StoredRange, store, stored)
+    return head.trigger(request, content, reading.parsed(range_of))
 
 
 def check(
@@ -132,8 +130,25 @@ def check(
         return None
     content_type, encoding = _content_headers(request)
     if body and encoding:
-        body = decoded(body, encoding, limit)
+        reading = body_check(content_type, encoding, raw=raw, limit=limit)
+        reading.feed(body)
+        reading.end()
+        return reading.events
     return parse(content_type, body, raw=raw).events
+
+
+def begin_check(request: event_pb2.Request, *, raw: bool, limit: int) -> BodyCheck:
+    """The same for a body that comes in pieces; raises nothing before it comes."""
+    refusal: Malformed | None = None
+    try:
+        if request.query:
+            raw = raw or _asks_for_raw(parse_form(request.query.encode()))
+    except Malformed as error:
+        refusal = error
+    content_type, encoding = _content_headers(request)
+    reading = body_check(content_type, encoding, raw=raw, limit=limit)
+    reading.refusal = refusal or reading.refusal
+    return reading
 
 
 def parse(content_type: str | None, body: bytes, *, raw: bool = False) -> ParsedBody:
@@ -144,44 +159,59 @@ def parse(content_type: str | None, body: bytes, *, raw: bool = False) -> Parsed
     if content_type is None:
         if body:
             raise MissingContentType(NO_TYPE)
-        return ParsedBody({}, NO_ATTACHMENTS)
+        return ParsedBody({})
     kind = kind_of(content_type)
     return read_raw(body, kind) if raw else kind.read(body, kind)
 
 
-def _trigger(
-    request: event_pb2.Request,
-    headers: dict[str, str],
-    query: dict[str, Value],
-    raw_body: Content,
-    parsed: ParsedBody,
-) -> tuple[Trigger, Attachments]:
-    content_type = headers.get("content-type", "")
-    if parsed.headers:
-        headers |= parsed.headers
-    trigger = Trigger(
-        method=request.method,
-        path=request.path,
-        query=query,
-        content_type=content_type,
-        raw_body=raw_body,
-        headers=headers,
-        body=parsed.value,
-    )
-    return trigger, parsed.attachments
+class _Head(NamedTuple):
+    """A request's head as a flow sees it, and how its body is to be read."""
 
+    headers: dict[str, str]
+    query: dict[str, Value]
+    raw: bool
 
-def _headers_of(request: event_pb2.Request) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for header in request.headers:
-        name = _name_of(header.name)
-        value = _text_of(header.value)
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+    @classmethod
+    def of(cls, request: event_pb2.Request, *, raw: bool) -> Self:
+        headers: dict[str, str] = {}
+        for header in request.headers:
+            name = _name_of(header.name)
+            value = _text_of(header.value)
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        query = parse_form(request.query.encode()) if request.query else {}
+        return cls(headers, query, raw or _asks_for_raw(query))
 
+    @property
+    def content_type(self) -> str | None:
+        return self.headers.get("content-type")
 
-def _query_of(request: event_pb2.Request) -> dict[str, Value]:
-    return parse_form(request.query.encode()) if request.query else {}
+    @property
+    def encoding(self) -> str:
+        return self.headers.get("content-encoding", "")
+
+    def begin(self, limit: int, *, digests: bool) -> BodyCheck:
+        return body_check(
+            self.content_type,
+            self.encoding,
+            raw=self.raw,
+            limit=limit,
+            digests=digests,
+        )
+
+    def trigger(
+        self, request: event_pb2.Request, raw_body: Content, parsed: ParsedBody
+    ) -> tuple[Trigger, Attachments]:
+        headers = self.headers
+        trigger = Trigger(
+            method=request.method,
+            path=request.path,
+            query=self.query,
+            content_type=headers.get("content-type", ""),
+            raw_body=raw_body,
+            headers={**headers, **parsed.headers} if parsed.headers else headers,
+            body=parsed.value,
+        )
+        return trigger, parsed.attachments
 
 
 def _asks_for_raw(query: dict[str, Value]) -> bool:

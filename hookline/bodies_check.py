@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from hookline.bodies_encoding import Decoder
 from hookline.bodies_kinds import (
-    NO_ATTACHMENTS,
     Kind,
     ParsedBody,
     kind_of,
@@ -18,9 +17,11 @@ from hookline.bodies_kinds import (
     read_raw,
 )
 from hookline.bodies_multipart import Multipart
-from hookline.errors import MissingContentType, TooLarge
+from hookline.errors import Malformed, MissingContentType, TooLarge
 from hookline.event import Attachment, Content
 
+# What is parsed whole takes a multiple of its size as a value.
+MOST_PARSED_BYTES: Final = 16 * 1024 * 1024
 NO_TYPE: Final = "Send a Content-Type header with the body: any type is accepted."
 # Makes the content that is a range of the decoded body: start, size, digest in hex.
 RangeOf = Callable[[int, int, str], Content]
@@ -42,16 +43,24 @@ class BodyCheck:
         limit: int,
         digests: bool = False,
     ) -> None:
-        """Raises Malformed where the coding or the boundary cannot be used."""
         self._kind = kind
         self._raw = raw
         self._limit = limit
-        self._decoder = Decoder(content_encoding, limit) if content_encoding else None
+        self._decoder: Decoder | None = None
         self._parts: Multipart | None = None
-        self.gathers = kind is not None and (raw or not kind.is_file)
-        if kind is not None and kind.boundary is not None and not raw:
-            self._parts = Multipart(kind.boundary, read_field, digests=digests)
-            self.gathers = False
+        # What is wrong from the start is not told before there is a body.
+        self.refusal: Malformed | None = None
+        in_parts = kind is not None and kind.boundary is not None and not raw
+        self.gathers = kind is not None and (raw or not (kind.is_file or in_parts))
+        try:
+            if content_encoding:
+                self._decoder = Decoder(content_encoding, limit)
+            if kind is not None and in_parts:
+                self._parts = Multipart(
+                    kind.boundary or "", read_field, digests=digests
+                )
+        except Malformed as error:
+            self.refusal = error
         self._held = bytearray()
         self._size = 0
         self._digest: Any = sha256() if digests else None
@@ -59,6 +68,8 @@ class BodyCheck:
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes. Raises Malformed, MissingContentType or TooLarge."""
+        if self.refusal is not None:
+            raise self.refusal
         if self._kind is None and piece:
             raise MissingContentType(NO_TYPE)
         if self._decoder is None:
@@ -69,6 +80,8 @@ class BodyCheck:
 
     def end(self) -> None:
         """The body is over. Raises Malformed."""
+        if self.refusal is not None:
+            raise self.refusal
         if self._decoder is not None:
             self._decoder.end()
         if self._parts is not None:
@@ -77,6 +90,11 @@ class BodyCheck:
             read = read_raw if self._raw else self._kind.read
             self._parsed = read(bytes(self._held), self._kind)
             self._held.clear()
+
+    @property
+    def held(self) -> int:
+        """How many bytes of the body are held."""
+        return len(self._held) + (self._parts.held if self._parts else 0)
 
     @property
     def events(self) -> tuple[bytes, ...] | None:
@@ -95,7 +113,7 @@ class BodyCheck:
                 ),
             )
         if self._kind is None:
-            return ParsedBody({}, NO_ATTACHMENTS)
+            return ParsedBody({})
         digest = self._digest.hexdigest() if self._digest is not None else ""
         content = range_of(0, self._size, digest)
         file = Attachment(self._kind.media_type, content)
@@ -109,6 +127,12 @@ class BodyCheck:
             self._parts.feed(piece)
         elif self.gathers:
             self._held += piece
+            if self._size > MOST_PARSED_BYTES:
+                raise TooLarge(
+                    "Bodies of this type are parsed whole: send at most "
+                    f"{MOST_PARSED_BYTES} bytes, or send it as a file "
+                    "(multipart/form-data)."
+                )
         elif self._digest is not None:
             self._digest.update(piece)
 
@@ -121,6 +145,6 @@ def body_check(
     limit: int,
     digests: bool = False,
 ) -> BodyCheck:
-    """Begin to read a body. Raises Malformed; see BodyCheck."""
+    """Begin to read a body; see BodyCheck."""
     kind = kind_of(content_type) if content_type is not None else None
     return BodyCheck(kind, content_encoding, raw=raw, limit=limit, digests=digests)

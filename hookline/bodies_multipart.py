@@ -133,6 +133,11 @@ class Multipart:
             for name, values in self._fields.items()
         }
 
+    @property
+    def held(self) -> int:
+        """How many bytes the fields have."""
+        return self._held
+
     def _check_delimiters(self, piece: bytes) -> None:
         """Bound what the parser looks at byte by byte, rather than searches through."""
         if self._parser.state == MultipartState.BOUNDARY_PADDING:

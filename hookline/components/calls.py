@@ -88,7 +88,10 @@ def request_for(
     url = parameters.url.text(message)
     if query is not None:
         url = with_query(url, _pairs(query, message))
-    return OutgoingRequest(parameters.method, url, headers, body, parameters.timeout)
+    held, streamed = (body, None) if isinstance(body, bytes) else (b"", body)
+    return OutgoingRequest(
+        parameters.method, url, headers, held, parameters.timeout, streamed
+    )
 
 
 def standing_headers(message: Message) -> dict[str, str]:

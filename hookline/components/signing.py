@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from hookline import components
 from hookline.errors import TerminalError
-from hookline.event import Message
+from hookline.event import Message, check_held
 from hookline.flow import Secret, SecretList
 from hookline.http_client import OutgoingRequest
 
@@ -37,7 +37,7 @@ class StandardSignature(components.Parameters):
     ) -> dict[str, str]:
         """The headers that sign a request."""
         message_id = message.idempotency_key
-        signed = b"%s.%d.%s" % (message_id.encode(), now_s, _body(request))
+        signed = b"%s.%d.%s" % (message_id.encode(), now_s, request.body)
         signatures = [
             base64.b64encode(hmac.digest(_key(secret, message), signed, "sha256"))
             for secret in self.secret
@@ -108,9 +108,9 @@ class HmacSignature(components.Parameters):
     def _signed(self, request: OutgoingRequest, message: Message, now_s: int) -> bytes:
         query = urlsplit(request.url).query.encode()
         if self.template is None:
-            return query if request.method in WITHOUT_BODY else _body(request)
+            return query if request.method in WITHOUT_BODY else request.body
         values = {
-            "body": _body(request),
+            "body": request.body,
             "ts": str(now_s).encode(),
             "id": message.idempotency_key.encode(),
             "url": request.url.encode(),
@@ -137,15 +137,12 @@ async def with_body_at_hand(request: OutgoingRequest) -> OutgoingRequest:
 
     Raises TerminalError where it is too large for that.
     """
-    if isinstance(request.body, bytes):
+    streamed = request.streamed
+    if streamed is None:
         return request
-    return replace(request, body=await request.body.whole(MOST_SIGNED_BYTES))
-
-
-def _body(request: OutgoingRequest) -> bytes:
-    if not isinstance(request.body, bytes):
-        raise TypeError("a body is signed when it is at hand")
-    return request.body
+    check_held(streamed.size, MOST_SIGNED_BYTES)
+    body = b"".join([piece async for piece in streamed.read()])
+    return replace(request, body=body, streamed=None)
 
 
 Signature = Annotated[StandardSignature | HmacSignature, Field(discriminator="type")]

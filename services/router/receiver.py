@@ -7,11 +7,12 @@ request is accepted when, and only when, its append has returned.
 
 import time
 from asyncio import Future, gather, shield
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from hookline import bodies
+from hookline.body_store import BodyStore
 from hookline.errors import (
     Error,
     MethodNotAllowed,
@@ -29,9 +30,9 @@ from hookline.topics import Topics
 from hookline.v1 import event_pb2
 from services.router.batches import reply_of, requests_of
 from services.router.registry import Registry, ServedFlow
+from services.router.uploads import Arriving, Hold, Read, Uploads, unbounded
 from services.router.verifiers import Verifier
 
-ReadBody = Callable[[int], Awaitable[bytes]]
 logger = get_logger(__name__)
 REASON_NAMES = {
     number: name.removeprefix("REASON_").lower()
@@ -93,6 +94,8 @@ class Receiver:
         topics: Topics,
         metrics: Metrics,
         catch_up: CatchUp | None = None,
+        *,
+        body_store: BodyStore | None = None,
     ) -> None:
         self._catch_up = catch_up
         self._registry = registry
@@ -100,6 +103,7 @@ class Receiver:
         self._events = topics.events
         self.metrics = metrics
         self._rejections = Sampled(logger)
+        self._uploads = Uploads(body_store, topics.events)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
@@ -162,22 +166,50 @@ class Receiver:
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
+        hold: Hold = unbounded,
     ) -> event_pb2.Outcome:
         """Judge a request from its head, and read its body only if the head may pass.
 
-        `read_body` gets the number of bytes that the flow takes; what it raises of
-        Rejected becomes the verdict.
+        What `read` and `hold` raise of Rejected and Unavailable becomes the verdict. A
+        body that ends within 256 KiB is judged as one that was here from the beginning.
         """
         try:
             await self._know(head.flow_id)
             if head.method not in ("HEAD", "OPTIONS"):
                 served, verifier = self._admit(head, declared_size or 0)
                 verifier.verify_head(head)
-                head.body = await read_body(served.max_body)
+                self._uploads.check_size(declared_size or 0)
+                body = Arriving(read, hold, served.max_body)
+                if not await body.gather():
+                    return await self._keep(head, served, verifier, body)
+                head.body = body.gathered
         except (Rejected, Unavailable) as error:
             return self.reject(head, error)
         return await self.receive(head)
+
+    async def _keep(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifier,
+        body: Arriving,
+    ) -> event_pb2.Outcome:
+        """Take a request whose body is too large for the log. Raises as `upload` says."""
+        stored = await self._uploads.keep(head, served, verifier, body)
+        if isinstance(stored, tuple):
+            taken = self._append_batch(served, head, stored)
+            with suppress(Rejected, Unavailable):
+                await taken.position
+            return self.settle(taken)
+        head.stored_body.CopyFrom(stored)
+        taken = self._append(served, head)
+        with suppress(Rejected, Unavailable):
+            await taken.position
+        if isinstance(taken.position.exception(), Rejected):
+            # Otherwise it may be in the log, and then its body must stay.
+            await self._uploads.delete(stored)
+        return self.settle(taken)
 
     async def publish(self, request: event_pb2.Request) -> EventId:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
@@ -238,7 +270,7 @@ class Receiver:
         return Taken(
             request.request_id,
             request.flow_id,
-            len(request.body),
+            len(request.body) or request.stored_body.size,
             event_id,
             served.reply,
             position,
