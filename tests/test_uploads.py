@@ -83,6 +83,49 @@ async def test_a_small_body_without_a_declared_size_goes_in_line(
     assert router.log.appended[0].request.body == b"7"
 
 
+@pytest.mark.parametrize("more", [0, 1])
+async def test_256_kib_go_in_line_and_one_byte_more_does_not(
+    router: Router, tmp_path: Path, more: int
+) -> None:
+    """In pieces that end at the border, as in one."""
+    pieces = [body_of(200_000)[:-1], b"x" * (62_144 + more), b'"', b""]
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0)
+
+    async with router.serving() as address, edge(address) as client:
+        await until(lambda: client.ready)
+        outcome = await client.upload(request(body=b""), None, read)
+
+    assert_accepted([outcome])
+    [event] = router.log.appended
+    assert event.request.HasField("stored_body") == bool(more)
+    assert len(kept(bodies_in(tmp_path))) == more
+
+
+async def test_a_router_without_a_store_refuses_what_it_could_not_keep(
+    tmp_path: Path,
+) -> None:
+    """From its declared size, or when it crosses 256 KiB; it is said what is missing."""
+    async with (
+        routing(tmp_path, *FLOWS, bodies=None) as router,
+        router.serving() as address,
+        edge(address) as client,
+    ):
+        await until(lambda: client.ready)
+        for declared in (262_145, None):
+            pieces = [body_of(262_145), b""]
+
+            async def read(_room: int, /, pieces: list[bytes] = pieces) -> bytes:
+                return pieces.pop(0)
+
+            outcome = await client.upload(request(body=b""), declared, read)
+
+            assert outcome.rejected.reason == event_pb2.REASON_TOO_LARGE
+            assert "HOOKLINE_BODIES__STORE" in outcome.rejected.detail
+    assert not router.log.appended
+
+
 async def test_a_declared_size_over_the_limit_is_refused_from_the_head(
     router: Router,
 ) -> None:

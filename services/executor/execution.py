@@ -20,7 +20,7 @@ from services.executor.attempts import Attempts
 from services.executor.failure import StepFailed
 from services.executor.flows import Flows
 from services.executor.journal import Ended, Finish, Journal
-from services.executor.opening import first_message, stored_message
+from services.executor.opening import first_message
 from services.executor.tenure import Tenure
 
 FAILED = execution_pb2.STATUS_FAILED
@@ -70,10 +70,7 @@ class Executions:
         progress = Progress()
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
-            if event.request.HasField("stored_body"):
-                message = await stored_message(event, bound, self._bodies, tenure)
-            else:
-                message = first_message(event, bound)
+            message = await first_message(event, bound, self._bodies, tenure)
             await self._continue(bound.steps, 0, message, progress, tenure)
         except StepFailed as failure:
             progress.attempts += failure.attempts

@@ -4,10 +4,9 @@ A body that is in the body store is fetched from there. As long as the store doe
 answer, its event waits, and those of its flow behind it: nothing fails for that.
 """
 
-import asyncio
 from typing import Final
 
-from hookline.bodies import Attachments, trigger_of
+from hookline.bodies import Attachments, open_trigger
 from hookline.body_store import BodyStore
 from hookline.errors import Rejected, TerminalError, Unavailable
 from hookline.event import EventId, FlowId, Message, Run, Trigger
@@ -18,32 +17,22 @@ from services.executor.flows import BoundFlow
 from services.executor.tenure import Tenure
 
 AGAIN_S: Final = 2.0
-NO_STORE = (
-    "the event's body is in the body store, and none is configured here: set "
-    "HOOKLINE_BODIES__STORE as it is set for routers"
-)
 logger = get_logger(__name__)
 
 
-def first_message(event: event_pb2.Event, bound: BoundFlow) -> Message:
-    """The message that the first step gets. Raises StepFailed where it cannot be had."""
-    try:
-        trigger, attachments = trigger_of(event.request, raw=bound.flow.webhook.raw)
-    except Rejected as error:
-        raise _unreadable(error) from error
-    return _message(event, bound, trigger, attachments)
-
-
-async def stored_message(
+async def first_message(
     event: event_pb2.Event, bound: BoundFlow, store: BodyStore | None, tenure: Tenure
 ) -> Message:
-    """The same of an event whose body is in the store; waits until the store answers.
+    """The message that the first step gets; waits until the body's store answers.
 
-    Raises CancelledError where the tenure ends first.
+    Raises StepFailed where it cannot be had, CancelledError where the tenure ends first.
     """
+    webhook = bound.flow.webhook
     while True:
         try:
-            opened = await _open(event.request, store, raw=bound.flow.webhook.raw)
+            opened = await open_trigger(
+                event.request, store, raw=webhook.raw, limit=webhook.max_body
+            )
         except Unavailable as error:
             logger.warning("event.waits", event_id=event.id, error=str(error))
         except (Rejected, TerminalError) as error:
@@ -51,17 +40,6 @@ async def stored_message(
         else:
             return _message(event, bound, *opened)
         await tenure.wait(AGAIN_S)
-
-
-async def _open(
-    request: event_pb2.Request, store: BodyStore | None, *, raw: bool
-) -> tuple[Trigger, Attachments]:
-    if store is None:
-        raise Unavailable(NO_STORE)
-    whole = event_pb2.Request()
-    whole.CopyFrom(request)
-    whole.body = b"".join([piece async for piece in store.read(request.stored_body)])
-    return await asyncio.to_thread(trigger_of, whole, raw=raw)
 
 
 def _unreadable(error: Exception) -> StepFailed:

@@ -6,15 +6,16 @@ request is accepted when, and only when, its append has returned.
 """
 
 import time
-from asyncio import Future, shield
+from asyncio import Future, gather, shield
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hookline import bodies
 from hookline.body_store import BodyStore
 from hookline.errors import (
     Error,
+    Malformed,
     MethodNotAllowed,
     Rejected,
     TooLarge,
@@ -23,11 +24,12 @@ from hookline.errors import (
     UnknownFlow,
 )
 from hookline.event import EventId, new_event_id
-from hookline.log import Log, Position
+from hookline.log import Log
 from hookline.outcomes import reason_of, rejection
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
+from services.router.batches import reply_of, requests_of
 from services.router.registry import Registry, ServedFlow
 from services.router.rejections import Rejections
 from services.router.uploads import Arriving, Hold, Read, Uploads, unbounded
@@ -57,7 +59,8 @@ class Asked(Protocol):
 class Taken(NamedTuple):
     """A request that has passed: its append is under way, and its bytes are the log's.
 
-    The request itself is let go: what waits for the log is held once.
+    The request itself is let go: what waits for the log is held once. Of a batch
+    `position` is done when all `events` have theirs, and `event_id` is the first one's.
     """
 
     request_id: str
@@ -65,8 +68,9 @@ class Taken(NamedTuple):
     body_bytes: int
     event_id: EventId
     reply: event_pb2.Reply | None
-    position: Future[Position]
+    position: Future[Any]
     begun: float
+    events: int = 1
 
 
 class Unsure(NamedTuple):
@@ -142,9 +146,11 @@ class Receiver:
                 return self._describe(request)
             served, verifier = self._admit(request, len(request.body))
             verifier.verify(request)
-            bodies.check(request, raw=served.raw)
+            events = bodies.check(request, raw=served.raw, limit=served.max_body)
         except (Rejected, Unavailable) as error:
             return self.reject(request, error)
+        if events is not None:
+            return self._append_batch(served, request, events)
         return self._append(served, request)
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
@@ -197,6 +203,11 @@ class Receiver:
     ) -> event_pb2.Outcome:
         """Take a request whose body is too large for the log. Raises as `upload` says."""
         stored = await self._uploads.keep(head, served, verifier, body)
+        if isinstance(stored, tuple):
+            taken = self._append_batch(served, head, stored)
+            with suppress(Rejected, Unavailable):
+                await taken.position
+            return self.settle(taken)
         head.stored_body.CopyFrom(stored)
         taken = self._append(served, head)
         with suppress(Rejected, Unavailable):
@@ -211,7 +222,8 @@ class Receiver:
         await self._know(request.flow_id)
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
-        bodies.check(request, raw=served.raw)
+        if bodies.check(request, raw=served.raw, limit=served.max_body) is not None:
+            raise Malformed("This is a batch: publish its events one by one.")
         taken = self._append(served, request)
         await taken.position
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
@@ -272,8 +284,25 @@ class Receiver:
             begun,
         )
 
+    def _append_batch(
+        self, served: ServedFlow, request: event_pb2.Request, events: tuple[bytes, ...]
+    ) -> Taken:
+        begun = time.perf_counter()
+        each = [self._append(served, one) for one in requests_of(request, events)]
+        ids = [one.event_id for one in each]
+        return Taken(
+            request.request_id,
+            request.flow_id,
+            len(request.body),
+            ids[0] if ids else EventId(""),
+            served.reply or reply_of(request.request_id, ids),
+            gather(*(one.position for one in each)),
+            begun,
+            len(each),
+        )
+
     def _count(self, taken: Taken) -> None:
-        self.metrics.accepted.inc()
+        self.metrics.accepted.inc(taken.events)
         self.metrics.body_bytes.inc(taken.body_bytes)
 
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:

@@ -104,7 +104,8 @@ class AcceptedRejections:
                 f"The flow takes bodies of at most {served.max_body} bytes, and this has "
                 f"{len(request.body)}: raise `max_body` of the trigger."
             )
-        bodies.check(request, raw=served.raw)
+        if bodies.check(request, raw=served.raw, limit=served.max_body) is not None:
+            raise Malformed("This is a batch of events: have its sender send it again.")
         return _Judged(served, request)
 
     async def _begin(self, rejection: rejection_pb2.Rejection) -> str:

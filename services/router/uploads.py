@@ -11,19 +11,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from hookline import bodies
 from hookline.body_store import BodyStore
 from hookline.errors import Rejected, TooLarge
 from hookline.log import Topic, partition_of
 from hookline.v1 import event_pb2
-from services.router.body_checks import begin_check
 from services.router.registry import ServedFlow
 from services.router.verifiers import Verifier
 
 IN_LINE_BYTES: Final = 256 * 1024
 # Of a body that is refused on its way, for those who look at rejections.
 SHOWN_BYTES: Final = 1024
-# Types that are parsed whole; the value takes a multiple of it.
-MOST_PARSED_BYTES: Final = 16 * 1024 * 1024
 # The next piece of a body, where so many bytes more are taken; empty at its end.
 # Raises Rejected or Unavailable.
 Read = Callable[[int], Awaitable[bytes]]
@@ -97,8 +95,11 @@ class Uploads:
         served: ServedFlow,
         verifier: Verifier,
         body: Arriving,
-    ) -> event_pb2.StoredBody:
-        """Judge a body and keep it. Raises Rejected or Unavailable, and keeps nothing."""
+    ) -> event_pb2.StoredBody | tuple[bytes, ...]:
+        """Judge a body and keep it. Raises Rejected or Unavailable, and keeps nothing.
+
+        Of a batch nothing is kept either: its elements are given.
+        """
         store = self._place()
         judging = _Judging(head, served, verifier, body.hold)
         partition = partition_of(head.flow_id.encode(), self._partitions)
@@ -113,6 +114,8 @@ class Uploads:
                 written += len(piece)
                 await writing.write(piece)
             await judging.end()
+            if judging.events is not None:
+                return judging.events
             return await writing.finish()
 
     async def delete(self, stored: event_pb2.StoredBody) -> None:
@@ -139,10 +142,8 @@ class _Judging:
         hold: Hold,
     ) -> None:
         self._signatures = verifier.begin(head)
-        self._check = begin_check(head, raw=served.raw, limit=served.max_body)
+        self._check = bodies.begin_check(head, raw=served.raw, limit=served.max_body)
         self._hold = hold
-        self._copies = self._signatures.gathers + self._check.gathers
-        self._size = 0
         self._refusal: Rejected | None = None
 
     @property
@@ -150,21 +151,22 @@ class _Judging:
         """Whether it is known that the content will not do."""
         return self._refusal is not None
 
+    @property
+    def events(self) -> tuple[bytes, ...] | None:
+        """After `end`: the elements where the body is a batch."""
+        return self._check.events
+
     def take(self, piece: bytes) -> None:
         """Judge the next piece. Raises what may be told already, and Unavailable."""
-        self._size += len(piece)
-        if self._check.gathers and self._size > MOST_PARSED_BYTES:
-            raise TooLarge(
-                f"Bodies of this type are parsed whole: send at most {MOST_PARSED_BYTES} "
-                "bytes, or send it as a file (multipart/form-data)."
-            )
-        if self._copies:
-            self._hold(self._copies * len(piece))
+        if self._signatures.gathers:
+            self._hold(len(piece))
         self._signatures.update(piece)
         if self._refusal is not None:
             return
+        held = self._check.held
         try:
             self._check.feed(piece)
+            self._hold(self._check.held - held)
         except Rejected as error:
             if self._signatures.decided:
                 raise
