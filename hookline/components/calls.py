@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from hookline import components
 from hookline.errors import TerminalError
 from hookline.event import Message, Value
-from hookline.flow import Duration, Method
+from hookline.flow import Method
+from hookline.flow_fields import Duration
 from hookline.http_client import OutgoingRequest
 from hookline.template import Template
 

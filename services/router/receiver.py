@@ -1,34 +1,40 @@
 """Stop 3: finds the flow, has the sender verified, and appends the event to the log.
 
-The checks come in this order: flow, state, method, declared size, header-level
-credential, body, credential over the raw bytes, content type and parse, append. A
-request is accepted when, and only when, its append has returned.
+The checks come in this order: source, flow, state, method, declared size, header-level
+credential, rate, body, credential over the raw bytes, content type and parse, append. Of
+a body that is here already the rate comes after the whole credential, so that who has none
+takes nothing of it. A request is accepted when, and only when, its append has returned.
 """
 
 import time
 from asyncio import Future, shield
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from hookline import bodies
 from hookline.errors import (
     Error,
     MethodNotAllowed,
+    Overloaded,
     Rejected,
     TooLarge,
     Unauthenticated,
     Unavailable,
     UnknownFlow,
 )
-from hookline.event import EventId, new_event_id
+from hookline.event import EventId, Trigger, new_event_id
 from hookline.log import Log, Position
-from hookline.outcomes import reason_of, rejection
+from hookline.outcomes import reason_of
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
-from services.router.registry import Registry, ServedFlow
-from services.router.verifiers import Verifier
+from services.router.guards import Verifies
+from services.router.options import WITHOUT_EVENT
+from services.router.rates import Quota
+from services.router.refusals import NO_FLOW
+from services.router.registry import Registry, ServedFlow, headers_of
+from services.router.sources import Sources
 
 ReadBody = Callable[[int], Awaitable[bytes]]
 logger = get_logger(__name__)
@@ -38,18 +44,8 @@ REASON_NAMES = {
 }
 
 
-class Asked(Protocol):
-    """What is told of a request."""
-
-    @property
-    def request_id(self) -> str:
-        """Its own id."""
-        ...
-
-    @property
-    def flow_id(self) -> str:
-        """The flow it names."""
-        ...
+REFUSED = (Rejected, Overloaded, Unavailable)
+INACTIVE = "The flow is inactive: it lacks secrets. Try again later."
 
 
 class Taken(NamedTuple):
@@ -65,13 +61,18 @@ class Taken(NamedTuple):
     reply: event_pb2.Reply | None
     position: Future[Position]
     begun: float
+    headers: tuple[event_pb2.Header, ...] = ()
 
 
 class Unsure(NamedTuple):
-    """A request for a flow that is not known here, where others apply flows, too."""
+    """A request for a flow that is not known here, where others apply flows, too.
+
+    Or one that is refused as if there were no such flow, and after as long.
+    """
 
     request: event_pb2.Request
     caught_up: Future[None]
+    refusal: Error | None = None
 
 
 CatchUp = Callable[[], Future[None]]
@@ -90,7 +91,10 @@ class Receiver:
         topics: Topics,
         metrics: Metrics,
         catch_up: CatchUp | None = None,
+        *,
+        sources: Sources | None = None,
     ) -> None:
+        self._sources = sources
         self._catch_up = catch_up
         self._registry = registry
         self._log = log
@@ -108,7 +112,7 @@ class Receiver:
             verdict = self.take_again(verdict)
         if not isinstance(verdict, Taken):
             return verdict
-        with suppress(Rejected, Unavailable):
+        with suppress(*REFUSED):
             await verdict.position
         return self.settle(verdict)
 
@@ -120,37 +124,59 @@ class Receiver:
         """
         if self._catch_up is not None and not self._registry.has(request.flow_id):
             return Unsure(request, self._catch_up())
-        return self._take(request)
+        try:
+            return self._take(request)
+        except REFUSED as error:
+            if self._catch_up is not None and self._hides(request, error):
+                return Unsure(request, self._catch_up(), error)
+            return self.reject(request, error)
 
     def take_again(self, unsure: Unsure) -> event_pb2.Outcome | Taken:
         """Judge a request with all that is known anywhere."""
-        if (error := unsure.caught_up.exception()) is None:
+        try:
+            if error := unsure.caught_up.exception() or unsure.refusal:
+                raise error
             return self._take(unsure.request)
-        if isinstance(error, Unavailable):
-            return self.reject(unsure.request, error)
-        raise error
+        except REFUSED as refusal:
+            return self.reject(unsure.request, refusal)
 
     def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
-        try:
-            if request.method in ("HEAD", "OPTIONS"):
-                return self._describe(request)
-            served, verifier = self._admit(request, len(request.body))
-            verifier.verify(request)
+        """Judge and append. Raises Rejected, Overloaded or Unavailable."""
+        size = len(request.body)
+        source = self._source(request, size) if self._sources is not None else None
+        if request.method in WITHOUT_EVENT:
+            return self._describe(request)
+        served, verifier = self._admit(request, size)
+        verifier.verify(request)
+        if served.quota is not None:
+            served.quota.take(size)
+        trigger = None
+        if served.computed_reply is None:
             bodies.check(request, raw=served.raw)
-        except (Rejected, Unavailable) as error:
-            return self.reject(request, error)
-        return self._append(served, request)
+        else:
+            trigger = served.computed_reply.read(request)
+        return self._append(served, request, source, trigger)
+
+    def _source(self, request: event_pb2.Request, size: int) -> Quota | None:
+        """Take a request from what its source may send. Raises Overloaded."""
+        if self._sources is None:
+            return None
+        quota = self._sources.quota(request.remote)
+        quota.take(size)
+        return quota
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
         """What a request whose append has ended comes to. Raises faults of the log."""
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
         error = taken.position.exception()
-        if isinstance(error, Rejected | Unavailable):
+        if isinstance(error, REFUSED):
             return self.reject(taken, error)
         if error is not None:
             raise error
         self._count(taken)
         accepted = event_pb2.Accepted(event_id=taken.event_id, reply=taken.reply)
+        if taken.headers:
+            accepted.headers.extend(taken.headers)
         return event_pb2.Outcome(request_id=taken.request_id, accepted=accepted)
 
     async def upload(
@@ -166,13 +192,25 @@ class Receiver:
         """
         try:
             await self._know(head.flow_id)
-            if head.method not in ("HEAD", "OPTIONS"):
+            if self._sources is not None:
+                self._sources.quota(head.remote).check(declared_size or 0)
+            if head.method not in WITHOUT_EVENT:
                 served, verifier = self._admit(head, declared_size or 0)
                 verifier.verify_head(head)
+                if served.quota is not None and not served.flow.webhook.conceal:
+                    served.quota.check(declared_size or 0)
                 head.body = await read_body(served.max_body)
-        except (Rejected, Unavailable) as error:
-            return self.reject(head, error)
+        except REFUSED as error:
+            return await self._refuse_upload(head, error)
         return await self.receive(head)
+
+    async def _refuse_upload(
+        self, head: event_pb2.Request, error: Error
+    ) -> event_pb2.Outcome:
+        if self._catch_up is not None and self._hides(head, error):
+            with suppress(Unavailable):
+                await shield(self._catch_up())
+        return self.reject(head, error)
 
     async def publish(self, request: event_pb2.Request) -> EventId:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
@@ -193,19 +231,16 @@ class Receiver:
     def _served(self, flow_id: str) -> ServedFlow:
         served = self._registry.get(flow_id)
         if served is None:
-            raise UnknownFlow(
-                "There is no flow with this id: check the URL, or apply the flow."
-            )
+            raise UnknownFlow(NO_FLOW)
         return served
 
     def _admit(
         self, request: event_pb2.Request, size: int
-    ) -> tuple[ServedFlow, Verifier]:
+    ) -> tuple[ServedFlow, Verifies]:
         served = self._served(request.flow_id)
         if served.verifier is None:
-            raise Unavailable(
-                "The flow is inactive: it lacks secrets. Try again later."
-            )
+            hidden = served.flow.webhook.conceal
+            raise Unauthenticated(INACTIVE) if hidden else Unavailable(INACTIVE)
         methods = served.methods
         if request.method not in methods:
             raise MethodNotAllowed(f"Send {' or '.join(methods)}.", methods)
@@ -217,8 +252,18 @@ class Receiver:
         if size > limit:
             raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
 
-    def _append(self, served: ServedFlow, request: event_pb2.Request) -> Taken:
+    def _append(
+        self,
+        served: ServedFlow,
+        request: event_pb2.Request,
+        source: Quota | None = None,
+        trigger: Trigger | None = None,
+    ) -> Taken:
         event_id = new_event_id()
+        reply = served.reply
+        if served.computed_reply is not None:
+            failed = self.metrics.replies_failed
+            reply = served.computed_reply.reply(event_id, request, trigger, failed)
         event = event_pb2.Event(
             id=event_id,
             flow_id=request.flow_id,
@@ -230,14 +275,18 @@ class Receiver:
         position = self._log.append(
             self._events, request.flow_id.encode(), event.SerializeToString()
         )
+        for quota in filter(None, (served.quota, source)):
+            quota.enter()
+            position.add_done_callback(quota.leave)
         return Taken(
             request.request_id,
             request.flow_id,
             len(request.body),
             event_id,
-            served.reply,
+            reply,
             position,
             begun,
+            headers_of(served, request),
         )
 
     def _count(self, taken: Taken) -> None:
@@ -247,25 +296,37 @@ class Receiver:
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
         served = self._served(request.flow_id)
-        allow = ", ".join((*served.methods, "HEAD", "OPTIONS"))
-        reply = event_pb2.Reply(
-            status=200 if request.method == "HEAD" else 204,
-            headers=[event_pb2.Header(name=b"Allow", value=allow.encode())],
-        )
+        if served.flow.webhook.conceal:
+            raise UnknownFlow(NO_FLOW)
+        reply = served.options.reply(request)
         return event_pb2.Outcome(
             request_id=request.request_id, accepted=event_pb2.Accepted(reply=reply)
         )
 
-    def reject(self, request: Asked, error: Error) -> event_pb2.Outcome:
+    def _hides(self, request: event_pb2.Request, error: Error) -> bool:
+        return self._registry.refusals(request.flow_id).hides(error)
+
+    def reject(
+        self, asked: event_pb2.Request | Taken, error: Error
+    ) -> event_pb2.Outcome:
         """Refuse a request; counted, and told in a line."""
         reason = REASON_NAMES[reason_of(error)]
         self.metrics.rejected(reason)
         cause = error.cause if isinstance(error, Unauthenticated) else str(error)
         self._rejections.line(
             "event.rejected",
-            flow_id=request.flow_id,
-            request_id=request.request_id,
+            flow_id=asked.flow_id,
+            request_id=asked.request_id,
             reason=reason,
             cause=cause,
         )
-        return rejection(request.request_id, error)
+        outcome = self._registry.refusals(asked.flow_id).outcome(asked, error)
+        served = self._registry.get(asked.flow_id)
+        if served is not None and served.cors is not None:
+            more = (
+                asked.headers
+                if isinstance(asked, Taken)
+                else served.cors.on_answer(asked)
+            )
+            outcome.rejected.headers.extend(more)
+        return outcome

@@ -84,10 +84,10 @@ def test_json_is_yaml_too() -> None:
         ),
         (
             "    auth:",
-            "    response: {body: =body}\n    auth:",
+            "    response: {body: =body.}\n    auth:",
             4,
             "",
-            "expression yet",
+            "not a JSONata expression",
         ),
     ],
 )

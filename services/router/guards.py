@@ -1,0 +1,199 @@
+"""Stop 4, before the credentials: where a sender is, and how often it has been wrong.
+
+Each source has, for each flow, a budget of wrong credentials: some at once, then so many a
+second. Beyond it:
+
+- What can be guessed (Basic, API keys), and what has its body still on its way, is refused
+  at once: nothing is compared, computed or read. So an address tries about one password a
+  second.
+- But a source whose credential was right before, or is right in between, keeps its
+  standing, and so does everybody behind the same address: theirs are still checked, which
+  costs less than the answer, and only the wrong ones are refused. An attacker cannot shut
+  out the senders it shares an address with, nor can one broken sender behind a NAT; nor,
+  where a proxy is not among the trusted ones, can anyone on the internet shut out all.
+- A signature over a small body is always checked: it cannot be guessed, and its digest
+  costs less than the answer.
+
+The budget is of the pair of source and flow: who is wrong on one flow loses nothing on
+another. What is kept is bounded. Refusals within the budget are 401, beyond it 429.
+"""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn, Protocol
+
+from hookline.errors import Error, Overloaded, Unauthenticated
+from hookline.flow_admission import Network
+from hookline.v1 import event_pb2
+from services.router.rates import Bucket, Clock
+from services.router.sources import MOST_SOURCES, address_of, source_of
+
+FAILURES: Final = 20
+FAILURES_PER_S: Final = 1.0
+MOST_IN_GOOD_STANDING: Final = 65_536
+TOO_OFTEN: Final = "Too many wrong credentials came from this address: mend them first."
+Pair = tuple[str, str]
+TooOften = Callable[[float], Error]
+
+
+class Verifies(Protocol):
+    """Credentials, with or without what stands before them."""
+
+    def verify_head(self, request: event_pb2.Request) -> None:
+        """Raise where no body could make this request pass."""
+        ...
+
+    def verify(self, request: event_pb2.Request) -> None:
+        """Raise unless one of the credentials matches."""
+        ...
+
+
+class Failures:
+    """How often sources were wrong, by source and flow, and which were right."""
+
+    def __init__(
+        self,
+        most: int = FAILURES,
+        per_s: float = FAILURES_PER_S,
+        now: Clock = time.monotonic,
+    ) -> None:
+        self._most = most
+        self._fill_s = most / per_s
+        self._now = now
+        self._buckets: OrderedDict[Pair, Bucket] = OrderedDict()
+        self._right: OrderedDict[Pair, None] = OrderedDict()
+
+    def wait_s(self, pair: Pair) -> float:
+        """Seconds until a source may be wrong again; 0 where it may be now."""
+        if not self._buckets:
+            return 0.0
+        bucket = self._buckets.get(pair)
+        return bucket.wait_s() if bucket is not None else 0.0
+
+    def failed(self, pair: Pair) -> None:
+        """Count a wrong credential."""
+        bucket = self._buckets.get(pair)
+        if bucket is None:
+            bucket = self._buckets[pair] = Bucket(self._most, self._fill_s, self._now)
+            if len(self._buckets) > MOST_SOURCES:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(pair)
+        bucket.take()
+
+    def passed(self, pair: Pair) -> None:
+        """Remember that a credential was right."""
+        if pair in self._right:
+            return
+        self._right[pair] = None
+        if len(self._right) > MOST_IN_GOOD_STANDING:
+            self._right.popitem(last=False)
+
+    def in_good_standing(self, pair: Pair) -> bool:
+        """Whether a credential of this source was right."""
+        return pair in self._right
+
+
+class AllowedNetworks:
+    """The networks that a flow's senders must be in."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = networks
+        self._known: OrderedDict[str, bool] = OrderedDict()
+
+    def check(self, remote: str) -> None:
+        """Raise Unauthenticated where an address is in none of them."""
+        allowed = self._known.get(remote)
+        if allowed is None:
+            allowed = self._known[remote] = self._allows(remote)
+            if len(self._known) > MOST_SOURCES:
+                self._known.popitem(last=False)
+        if not allowed:
+            sender = remote or "the sender"
+            raise Unauthenticated(f"{sender} is in none of the networks of allow_from")
+
+    def _allows(self, remote: str) -> bool:
+        address = address_of(remote)
+        return address is not None and any(address in one for one in self._networks)
+
+
+class Near:
+    """Credentials of a flow that takes senders from some networks only."""
+
+    def __init__(self, inner: Verifies, networks: Sequence[Network]) -> None:
+        self._inner = inner
+        self._networks = AllowedNetworks(networks)
+
+    def verify_head(self, request: event_pb2.Request) -> None:
+        """Raise where the sender is elsewhere, too."""
+        self._networks.check(request.remote)
+        self._inner.verify_head(request)
+
+    def verify(self, request: event_pb2.Request) -> None:
+        """Raise where the sender is elsewhere, too."""
+        self._networks.check(request.remote)
+        self._inner.verify(request)
+
+
+class Throttled:
+    """Credentials of a flow, of which a source may send so many wrong ones.
+
+    `signatures` are those of them that cannot be guessed, if there are any; `too_often`
+    makes the refusal of what is beyond the budget from the seconds until it has room.
+    """
+
+    def __init__(
+        self,
+        inner: Verifies,
+        signatures: Verifies | None,
+        failures: Failures,
+        too_often: TooOften,
+    ) -> None:
+        self._inner = inner
+        self._signatures = signatures
+        self._failures = failures
+        self._too_often = too_often
+
+    def verify_head(self, request: event_pb2.Request) -> None:
+        """Raise Unauthenticated, or what `too_often` makes."""
+        pair = (request.flow_id, source_of(request.remote))
+        wait_s = self._failures.wait_s(pair)
+        if wait_s and not self._failures.in_good_standing(pair):
+            raise self._too_often(wait_s)
+        try:
+            self._inner.verify_head(request)
+        except Unauthenticated as error:
+            self._failed(pair, error, wait_s)
+
+    def verify(self, request: event_pb2.Request) -> None:
+        """Raise Unauthenticated, or what `too_often` makes."""
+        pair = (request.flow_id, source_of(request.remote))
+        wait_s = self._failures.wait_s(pair)
+        checked: Verifies | None = self._inner
+        if wait_s and not self._failures.in_good_standing(pair):
+            checked = self._signatures
+        if checked is None:
+            raise self._too_often(wait_s)
+        try:
+            checked.verify(request)
+        except Unauthenticated as error:
+            self._failed(pair, error, wait_s)
+        self._failures.passed(pair)
+
+    def _failed(self, pair: Pair, error: Unauthenticated, wait_s: float) -> NoReturn:
+        if wait_s:
+            raise self._too_often(wait_s) from error
+        self._failures.failed(pair)
+        raise error
+
+
+def told(wait_s: float) -> Error:
+    """The sender is told when to come back."""
+    return Overloaded(TOO_OFTEN, max(1, math.ceil(wait_s)))
+
+
+def untold(_wait_s: float) -> Error:
+    """The sender is told nothing: its flow is concealed."""
+    return Unauthenticated(TOO_OFTEN)
