@@ -15,7 +15,7 @@ from hookline.flow_admission import Rate
 
 Clock = Callable[[], float]
 SOON_S: Final = 1
-# Sums of floats: not to refuse the last of a limit for a rounding.
+# Who comes when it was told to is not refused for a rounding.
 ROUNDING: Final = 1e-3
 HeaderPairs = tuple[tuple[str, str], ...]
 
@@ -24,35 +24,37 @@ class Bucket:
     """A token bucket that knows when to come back."""
 
     def __init__(self, most: float, per_s: float, now: Clock = time.monotonic) -> None:
-        self._gap_s = per_s / most
-        self.most = max(1.0, most)
-        self._full_s = self.most * self._gap_s
+        self._rate = most / per_s
+        self._most = max(1.0, most)
         self._now = now
-        self._full_at = -math.inf
+        # What was left then; below zero where more was taken than there was.
+        self._left = self._most
+        self._at = now()
 
     def wait_s(self, count: float = 1.0) -> float:
         """Seconds until so many may be taken; 0 where they may be now.
 
         More than it ever holds may be taken when it is full.
         """
-        lacks_s = self._lacks_s() + min(count, self.most) * self._gap_s - self._full_s
-        return lacks_s if lacks_s > self._gap_s * ROUNDING else 0.0
+        missing = min(count, self._most) - self._refilled()
+        return missing / self._rate if missing > ROUNDING else 0.0
 
     def take(self, count: float = 1.0) -> None:
         """Take so many, whether they are there or not."""
-        self._full_at = max(self._full_at, self._now()) + count * self._gap_s
+        self._left = self._refilled() - count
+        self._at = self._now()
 
     def left(self) -> int:
         """How many may be taken at once."""
-        left = (self._full_s - self._lacks_s()) / self._gap_s
-        return max(0, math.floor(left + ROUNDING))
+        return max(0, math.floor(self._refilled() + ROUNDING))
 
     def full_in_s(self) -> float:
         """Seconds until it is full again."""
-        return self._lacks_s()
+        return (self._most - self._refilled()) / self._rate
 
-    def _lacks_s(self) -> float:
-        return max(0.0, self._full_at - self._now())
+    def _refilled(self) -> float:
+        refilled = self._left + (self._now() - self._at) * self._rate
+        return min(self._most, refilled)
 
 
 class Limits(NamedTuple):
@@ -122,12 +124,6 @@ class Quota:
     def leave(self, _done: object = None) -> None:
         """One less is."""
         self._in_flight -= 1
-
-    @property
-    def idle(self) -> bool:
-        """Whether to forget it would change nothing."""
-        buckets = filter(None, (self._requests, self._bytes))
-        return not self._in_flight and not any(one.full_in_s() for one in buckets)
 
     def fields(self) -> HeaderPairs:
         """RateLimit-Policy and RateLimit: draft-ietf-httpapi-ratelimit-headers, 8 to 10.
