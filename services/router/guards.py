@@ -32,9 +32,10 @@ from services.router.sources import MOST_SOURCES, address_of, source_of
 
 FAILURES: Final = 20
 FAILURES_PER_S: Final = 1.0
-MOST_IN_GOOD_STANDING: Final = 65_536
+MOST_RIGHT: Final = 1024
 TOO_OFTEN: Final = "Too many wrong credentials came from this address: mend them first."
 Pair = tuple[str, str]
+Standing = dict[str, None]
 TooOften = Callable[[float], Error]
 
 
@@ -51,7 +52,7 @@ class Verifies(Protocol):
 
 
 class Failures:
-    """How often sources were wrong, by source and flow, and which were right."""
+    """How often sources were wrong, by flow and source, and which were right."""
 
     def __init__(
         self,
@@ -62,38 +63,28 @@ class Failures:
         self._most = most
         self._fill_s = most / per_s
         self._now = now
-        self._buckets: OrderedDict[Pair, Bucket] = OrderedDict()
-        self._right: OrderedDict[Pair, None] = OrderedDict()
+        self._right: dict[str, Standing] = {}
+        self.buckets: OrderedDict[Pair, Bucket] = OrderedDict()
 
     def wait_s(self, pair: Pair) -> float:
         """Seconds until a source may be wrong again; 0 where it may be now."""
-        if not self._buckets:
-            return 0.0
-        bucket = self._buckets.get(pair)
+        bucket = self.buckets.get(pair)
         return bucket.wait_s() if bucket is not None else 0.0
 
     def failed(self, pair: Pair) -> None:
         """Count a wrong credential."""
-        bucket = self._buckets.get(pair)
+        bucket = self.buckets.get(pair)
         if bucket is None:
-            bucket = self._buckets[pair] = Bucket(self._most, self._fill_s, self._now)
-            if len(self._buckets) > MOST_SOURCES:
-                self._buckets.popitem(last=False)
+            bucket = self.buckets[pair] = Bucket(self._most, self._fill_s, self._now)
+            if len(self.buckets) > MOST_SOURCES:
+                self.buckets.popitem(last=False)
         else:
-            self._buckets.move_to_end(pair)
+            self.buckets.move_to_end(pair)
         bucket.take()
 
-    def passed(self, pair: Pair) -> None:
-        """Remember that a credential was right."""
-        if pair in self._right:
-            return
-        self._right[pair] = None
-        if len(self._right) > MOST_IN_GOOD_STANDING:
-            self._right.popitem(last=False)
-
-    def in_good_standing(self, pair: Pair) -> bool:
-        """Whether a credential of this source was right."""
-        return pair in self._right
+    def standing(self, flow_id: str) -> Standing:
+        """The sources that were right on a flow; they outlive its versions."""
+        return self._right.setdefault(flow_id, {})
 
 
 class AllowedNetworks:
@@ -146,47 +137,60 @@ class Throttled:
 
     def __init__(
         self,
+        flow_id: str,
         inner: Verifies,
         signatures: Verifies | None,
         failures: Failures,
         too_often: TooOften,
     ) -> None:
+        self._flow_id = flow_id
         self._inner = inner
         self._signatures = signatures
         self._failures = failures
         self._too_often = too_often
+        self._right = failures.standing(flow_id)
 
     def verify_head(self, request: event_pb2.Request) -> None:
         """Raise Unauthenticated, or what `too_often` makes."""
-        pair = (request.flow_id, source_of(request.remote))
-        wait_s = self._failures.wait_s(pair)
-        if wait_s and not self._failures.in_good_standing(pair):
+        source = source_of(request.remote)
+        wait_s = self._wait_s(source)
+        if wait_s and source not in self._right:
             raise self._too_often(wait_s)
         try:
             self._inner.verify_head(request)
         except Unauthenticated as error:
-            self._failed(pair, error, wait_s)
+            self._failed(source, error, wait_s)
 
     def verify(self, request: event_pb2.Request) -> None:
         """Raise Unauthenticated, or what `too_often` makes."""
-        pair = (request.flow_id, source_of(request.remote))
-        wait_s = self._failures.wait_s(pair)
+        source = source_of(request.remote)
+        # Nobody is wrong, most of the time.
+        wait_s = self._wait_s(source) if self._failures.buckets else 0.0
         checked: Verifies | None = self._inner
-        if wait_s and not self._failures.in_good_standing(pair):
+        if wait_s and source not in self._right:
             checked = self._signatures
         if checked is None:
             raise self._too_often(wait_s)
         try:
             checked.verify(request)
         except Unauthenticated as error:
-            self._failed(pair, error, wait_s)
-        self._failures.passed(pair)
+            self._failed(source, error, wait_s)
+        if source not in self._right:
+            self._passed(source)
 
-    def _failed(self, pair: Pair, error: Unauthenticated, wait_s: float) -> NoReturn:
+    def _wait_s(self, source: str) -> float:
+        return self._failures.wait_s((self._flow_id, source))
+
+    def _failed(self, source: str, error: Unauthenticated, wait_s: float) -> NoReturn:
         if wait_s:
             raise self._too_often(wait_s) from error
-        self._failures.failed(pair)
+        self._failures.failed((self._flow_id, source))
         raise error
+
+    def _passed(self, source: str) -> None:
+        self._right[source] = None
+        if len(self._right) > MOST_RIGHT:
+            del self._right[next(iter(self._right))]
 
 
 def told(wait_s: float) -> Error:

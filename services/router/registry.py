@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from hookline.catalog import Catalog
 from hookline.components.steps import secret_names
 from hookline.event import FlowId
-from hookline.flow import Auth, Flow, Webhook
+from hookline.flow import Auth, Flow
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
@@ -135,7 +135,7 @@ class Registry:
         flow = Flow.model_validate_json(stored.definition)
         webhook = flow.webhook
         missing = self._secrets.missing(secret_names(flow))
-        verifier = None if missing else self._verifier(webhook)
+        verifier = None if missing else self._verifier(flow)
         cors = CrossOrigin(webhook) if webhook.cors else None
         reply, computed = None, None
         if (response := webhook.response) is not None:
@@ -160,7 +160,9 @@ class Registry:
             refusals=self._refusals(flow),
         )
 
-    def _verifier(self, webhook: Webhook) -> Verifies:
+    def _verifier(self, flow: Flow) -> Verifies:
+        webhook = flow.webhook
+
         def build(auth: Sequence[Auth]) -> Verifies:
             built = build_verifier(auth, self._secrets.get, self._public_url)
             return Weighing(built) if webhook.conceal else built
@@ -169,6 +171,7 @@ class Registry:
         if has_credentials(webhook.auth):
             signatures = signatures_of(webhook.auth)
             verifier = Throttled(
+                flow.id,
                 verifier,
                 build(signatures) if signatures else None,
                 self._admission.failures,

@@ -89,6 +89,43 @@ def test_json_is_yaml_too() -> None:
             "",
             "not a JSONata expression",
         ),
+        *(
+            ("    auth:", f"    {mistake}\n    auth:", line, "", text)
+            for line, mistake, text in (
+                (4, 'response: {body: "${secret:A}"}', "cannot hold a secret"),
+                (4, "response: {headers: {Date: x}}", "set by Hookline itself"),
+                (4, "response: {headers: {X-A: 5}}", "must be text"),
+                (4, "rate: {limit: 0}", "at least 1"),
+                (4, "rate: {limit: 5, per: day}", "'second', 'minute' or 'hour'"),
+                (4, "rate: {limit: 5, bytes: lots}", 'a size like "1MB"'),
+                (4, "rate: {per: hour}", "this field is needed"),
+                (4, "in_flight: 0", "at least 1"),
+                (4, "allow_from: [10.0.0.1/8]", "no network"),
+                (4, "allow_from: shop.example", "no network"),
+                (4, "allow_from: []", "at least 1 item"),
+                (4, "on_reject: {status: 200}", "at least 400"),
+                (4, "on_reject: {status: 503}", "at most 499"),
+                (4, "on_reject: {status: 404, body: {a: =body}}", "no expression"),
+                (
+                    4,
+                    "on_reject: {status: 404, headers: {Server: x}}",
+                    "Hookline itself",
+                ),
+                (4, "cors: {origins: https://a.example/}", "no origin"),
+                (4, "cors: {origins: [a.example]}", "no origin"),
+                (4, "cors: {origins: '*', headers: [a b]}", "not a header's name"),
+                (4, "cors: {origins: '*', max_age: soon}", "20s"),
+                (4, "handshake: https://a.example", "no host"),
+                (4, "conceal: perhaps", "true or false"),
+                (
+                    3,
+                    "conceal: true\n    on_reject: {status: 404}",
+                    "leave one of them out",
+                ),
+                (3, "conceal: true\n    cors: {origins: '*'}", "leave one of them out"),
+                (3, "conceal: true\n    handshake: '*'", "leave one of them out"),
+            )
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_a_way_out(
