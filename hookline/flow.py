@@ -17,6 +17,8 @@ from hookline.template import Template
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 REQUEST_LIMIT_BYTES = 10_000_000
+# What the operator lets flows raise it to, if nothing is said.
+MOST_BODY_BYTES = 1_000_000_000
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = ("body", "ts", "id", "url", "method", "query", "path", "sorted_form")
 
@@ -32,15 +34,7 @@ def _secret_field(template: Template) -> Template:
     return template
 
 
-def _within_limit(size: int) -> int:
-    if size > REQUEST_LIMIT_BYTES:
-        raise ValueError("a request has at most 10MB")
-    return size
-
-
-Size = Annotated[
-    int, BeforeValidator(size_bytes), Field(gt=0), AfterValidator(_within_limit)
-]
+Size = Annotated[int, BeforeValidator(size_bytes), Field(gt=0)]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Secret = Annotated[Template, AfterValidator(_secret_field)]
 SecretList = Annotated[

@@ -9,6 +9,7 @@ from hookline.event import Value
 
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 UNITS_BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 10**6, "kib": 1024, "mib": 1024**2}
+UNITS_BYTES |= {"gb": 10**9, "gib": 1024**3}
 HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 
 
@@ -36,7 +37,7 @@ def duration_s(text: Value) -> float:
 
 def size_bytes(text: Value) -> int:
     """Bytes from "1MB", "256KiB" or a number of bytes."""
-    found = re.fullmatch(r"(\d+) ?([kKmM]?i?[bB]?)", str(text))
+    found = re.fullmatch(r"(\d+) ?([kKmMgG]?i?[bB]?)", str(text))
     if found is None or found[2].lower() not in UNITS_BYTES:
         raise ValueError('write a size like "1MB", "256KiB" or a number of bytes')
     return int(found[1]) * UNITS_BYTES[found[2].lower()]

@@ -94,15 +94,22 @@ def run_router(options: RouterOptions) -> None:
 def routing_of(shared: Shared) -> Routing:
     """Build the router; before the catalog is followed, so that it sees every flow."""
     settings = shared.settings.router
+    most_body_bytes = shared.settings.bodies.most_bytes
     failures = Failures(settings.failures, settings.failures_per_s)
     registry = Registry(
         shared.catalog,
         shared.secrets,
         settings.public_url,
         Admission(settings.routers, failures),
+        most_body_bytes,
     )
     applier = Applier(
-        shared.catalog, shared.log, shared.topics, shared.secrets, shared.types
+        shared.catalog,
+        shared.log,
+        shared.topics,
+        shared.secrets,
+        shared.types,
+        most_body_bytes=most_body_bytes,
     )
     receiver = Receiver(
         registry,
@@ -111,6 +118,7 @@ def routing_of(shared: Shared) -> Routing:
         shared.metrics,
         shared.catalog.caught_up,
         sources=_sources(settings),
+        body_store=shared.bodies,
     )
     return Routing(registry, applier, receiver)
 

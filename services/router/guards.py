@@ -39,6 +39,43 @@ Standing = dict[str, None]
 TooOften = Callable[[float], Error]
 
 
+class Signed(Protocol):
+    """Credentials of a request whose body comes in pieces."""
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the pieces are kept."""
+        ...
+
+    @property
+    def decided(self) -> bool:
+        """Whether the head has let the sender in."""
+        ...
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece of the body, as sent."""
+        ...
+
+    def end(self) -> None:
+        """Raise Unauthenticated unless one of the credentials matches."""
+        ...
+
+
+class Ending:
+    """The same, with what is to be done at the end."""
+
+    def __init__(self, inner: Signed, end: Callable[[Signed], None]) -> None:
+        self.gathers = inner.gathers
+        self.decided = inner.decided
+        self.update = inner.update
+        self._inner = inner
+        self._end = end
+
+    def end(self) -> None:
+        """Raise Unauthenticated, or what stands for it."""
+        self._end(self._inner)
+
+
 class Verifies(Protocol):
     """Credentials, with or without what stands before them."""
 
@@ -48,6 +85,10 @@ class Verifies(Protocol):
 
     def verify(self, request: event_pb2.Request) -> None:
         """Raise unless one of the credentials matches."""
+        ...
+
+    def begin(self, request: event_pb2.Request) -> Signed:
+        """Verify a body as it comes, of a request whose head has passed."""
         ...
 
 
@@ -127,6 +168,10 @@ class Near:
         self._networks.check(request.remote)
         self._inner.verify(request)
 
+    def begin(self, request: event_pb2.Request) -> Signed:
+        """Verify a body as it comes; the head has told where the sender is."""
+        return self._inner.begin(request)
+
 
 class Throttled:
     """Credentials of a flow, of which a source may send so many wrong ones.
@@ -177,6 +222,20 @@ class Throttled:
             self._failed(source, error, wait_s)
         if source not in self._right:
             self._passed(source)
+
+    def begin(self, request: event_pb2.Request) -> Signed:
+        """Verify a body as it comes; the head was within the budget."""
+        source = source_of(request.remote)
+
+        def end(signed: Signed) -> None:
+            try:
+                signed.end()
+            except Unauthenticated as error:
+                self._failed(source, error, self._wait_s(source))
+            if source not in self._right:
+                self._passed(source)
+
+        return Ending(self._inner.begin(request), end)
 
     def _wait_s(self, source: str) -> float:
         return self._failures.wait_s((self._flow_id, source))

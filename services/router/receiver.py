@@ -8,11 +8,12 @@ takes nothing of it. A request is accepted when, and only when, its append has r
 
 import time
 from asyncio import Future, shield
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 from hookline import bodies
+from hookline.body_store import BodyStore
 from hookline.errors import (
     Error,
     MethodNotAllowed,
@@ -23,20 +24,21 @@ from hookline.errors import (
     Unavailable,
     UnknownFlow,
 )
-from hookline.event import EventId, Trigger, new_event_id
-from hookline.log import Log, Position
+from hookline.event import EventId
+from hookline.log import Log
 from hookline.outcomes import reason_of
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
+from services.router.appending import Appending, Taken
 from services.router.guards import Verifies
 from services.router.options import WITHOUT_EVENT
 from services.router.rates import Quota
 from services.router.refusals import NO_FLOW
-from services.router.registry import Registry, ServedFlow, headers_of
+from services.router.registry import Registry, ServedFlow
 from services.router.sources import Sources
+from services.router.uploads import Arriving, Hold, Read, Uploads, unbounded
 
-ReadBody = Callable[[int], Awaitable[bytes]]
 logger = get_logger(__name__)
 REASON_NAMES = {
     number: name.removeprefix("REASON_").lower()
@@ -46,22 +48,6 @@ REASON_NAMES = {
 
 REFUSED = (Rejected, Overloaded, Unavailable)
 INACTIVE = "The flow is inactive: it lacks secrets. Try again later."
-
-
-class Taken(NamedTuple):
-    """A request that has passed: its append is under way, and its bytes are the log's.
-
-    The request itself is let go: what waits for the log is held once.
-    """
-
-    request_id: str
-    flow_id: str
-    body_bytes: int
-    event_id: EventId
-    reply: event_pb2.Reply | None
-    position: Future[Position]
-    begun: float
-    headers: tuple[event_pb2.Header, ...] = ()
 
 
 class Unsure(NamedTuple):
@@ -93,14 +79,15 @@ class Receiver:
         catch_up: CatchUp | None = None,
         *,
         sources: Sources | None = None,
+        body_store: BodyStore | None = None,
     ) -> None:
         self._sources = sources
         self._catch_up = catch_up
         self._registry = registry
-        self._log = log
-        self._events = topics.events
         self.metrics = metrics
+        self._append = Appending(log, topics.events, metrics)
         self._rejections = Sampled(logger)
+        self._uploads = Uploads(body_store, topics.events)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
@@ -143,27 +130,29 @@ class Receiver:
     def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
         """Judge and append. Raises Rejected, Overloaded or Unavailable."""
         size = len(request.body)
-        source = self._source(request, size) if self._sources is not None else None
+        source = self._from_source(request, size)
         if request.method in WITHOUT_EVENT:
             return self._describe(request)
         served, verifier = self._admit(request, size)
         verifier.verify(request)
         if served.quota is not None:
             served.quota.take(size)
-        trigger = None
-        if served.computed_reply is None:
-            bodies.check(request, raw=served.raw)
+        if served.computed_reply is not None:
+            events, trigger = served.computed_reply.read(request, served.max_body)
         else:
-            trigger = served.computed_reply.read(request)
-        return self._append(served, request, source, trigger)
+            trigger = None
+            events = bodies.check(request, raw=served.raw, limit=served.max_body)
+        if events is not None:
+            return self._append.batch(served, request, events, source)
+        return self._append.one(served, request, source, trigger)
 
-    def _source(self, request: event_pb2.Request, size: int) -> Quota | None:
+    def _from_source(self, request: event_pb2.Request, size: int) -> Quota | None:
         """Take a request from what its source may send. Raises Overloaded."""
         if self._sources is None:
             return None
-        quota = self._sources.quota(request.remote)
-        quota.take(size)
-        return quota
+        source = self._sources.quota(request.remote)
+        source.take(size)
+        return source
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
         """What a request whose append has ended comes to. Raises faults of the log."""
@@ -183,12 +172,13 @@ class Receiver:
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
+        hold: Hold = unbounded,
     ) -> event_pb2.Outcome:
         """Judge a request from its head, and read its body only if the head may pass.
 
-        `read_body` gets the number of bytes that the flow takes; what it raises of
-        Rejected becomes the verdict.
+        What `read` and `hold` raise of Rejected and Unavailable becomes the verdict. A
+        body that ends within 256 KiB is judged as one that was here from the beginning.
         """
         try:
             await self._know(head.flow_id)
@@ -199,7 +189,11 @@ class Receiver:
                 verifier.verify_head(head)
                 if served.quota is not None and not served.flow.webhook.conceal:
                     served.quota.check(declared_size or 0)
-                head.body = await read_body(served.max_body)
+                self._uploads.check_size(declared_size or 0)
+                body = Arriving(read, hold, served.max_body)
+                if not await body.gather():
+                    return await self._keep(head, served, verifier, body)
+                head.body = body.gathered
         except REFUSED as error:
             return await self._refuse_upload(head, error)
         return await self.receive(head)
@@ -212,13 +206,44 @@ class Receiver:
                 await shield(self._catch_up())
         return self.reject(head, error)
 
+    async def _keep(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifies,
+        body: Arriving,
+    ) -> event_pb2.Outcome:
+        """Take a request whose body is too large for the log. Raises as `upload` says."""
+        stored = await self._uploads.keep(head, served, verifier, body)
+        try:
+            source = self._from_source(head, body.size)
+            if served.quota is not None:
+                served.quota.take(body.size)
+        except Overloaded:
+            if isinstance(stored, event_pb2.StoredBody):
+                await self._uploads.delete(stored)
+            raise
+        if isinstance(stored, tuple):
+            taken = self._append.batch(served, head, stored, source)
+            with suppress(*REFUSED):
+                await taken.position
+            return self.settle(taken)
+        head.stored_body.CopyFrom(stored)
+        taken = self._append.one(served, head, source)
+        with suppress(*REFUSED):
+            await taken.position
+        if isinstance(taken.position.exception(), Rejected):
+            # Otherwise it may be in the log, and then its body must stay.
+            await self._uploads.delete(stored)
+        return self.settle(taken)
+
     async def publish(self, request: event_pb2.Request) -> EventId:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
         await self._know(request.flow_id)
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
-        bodies.check(request, raw=served.raw)
-        taken = self._append(served, request)
+        bodies.check(request, raw=served.raw, limit=served.max_body)
+        taken = self._append.one(served, request)
         await taken.position
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
         self._count(taken)
@@ -252,45 +277,8 @@ class Receiver:
         if size > limit:
             raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
 
-    def _append(
-        self,
-        served: ServedFlow,
-        request: event_pb2.Request,
-        source: Quota | None = None,
-        trigger: Trigger | None = None,
-    ) -> Taken:
-        event_id = new_event_id()
-        reply = served.reply
-        if served.computed_reply is not None:
-            failed = self.metrics.replies_failed
-            reply = served.computed_reply.reply(event_id, request, trigger, failed)
-        event = event_pb2.Event(
-            id=event_id,
-            flow_id=request.flow_id,
-            flow_version=served.version,
-            accepted_at_us=time.time_ns() // 1000,
-            request=request,
-        )
-        begun = time.perf_counter()
-        position = self._log.append(
-            self._events, request.flow_id.encode(), event.SerializeToString()
-        )
-        for quota in filter(None, (served.quota, source)):
-            quota.enter()
-            position.add_done_callback(quota.leave)
-        return Taken(
-            request.request_id,
-            request.flow_id,
-            len(request.body),
-            event_id,
-            reply,
-            position,
-            begun,
-            headers_of(served, request),
-        )
-
     def _count(self, taken: Taken) -> None:
-        self.metrics.accepted.inc()
+        self.metrics.accepted.inc(taken.events)
         self.metrics.body_bytes.inc(taken.body_bytes)
 
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:

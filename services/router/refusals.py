@@ -25,7 +25,7 @@ from hookline.errors import (
 from hookline.flow_answers import OnReject
 from hookline.outcomes import rejection
 from hookline.v1 import event_pb2
-from services.router.guards import Verifies
+from services.router.guards import Ending, Signed, Verifies
 from services.router.replies import content_of, header
 from services.router.static_credentials import matches_any, values_of
 
@@ -151,3 +151,15 @@ class Weighing:
         except Unauthenticated as error:
             error.weighed = True
             raise
+
+    def begin(self, request: event_pb2.Request) -> Signed:
+        """Verify a body as it comes: it is weighed in any case."""
+
+        def end(signed: Signed) -> None:
+            try:
+                signed.end()
+            except Unauthenticated as error:
+                error.weighed = True
+                raise
+
+        return Ending(self._inner.begin(request), end)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from hookline.catalog import Catalog
 from hookline.components.steps import secret_names
 from hookline.event import FlowId
-from hookline.flow import Auth, Flow
+from hookline.flow import MOST_BODY_BYTES, Auth, Flow
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
@@ -84,7 +84,9 @@ class Registry:
         secrets: Secrets,
         public_url: str,
         admission: Admission | None = None,
+        most_body_bytes: int = MOST_BODY_BYTES,
     ) -> None:
+        self._most_body_bytes = most_body_bytes
         self._admission = admission or Admission(1, Failures())
         self._decoy = Decoy()
         self._unknown = Unknown(self._decoy, self._conceals)
@@ -151,7 +153,7 @@ class Registry:
             missing,
             version=stored.version,
             methods=webhook.methods,
-            max_body=webhook.max_body,
+            max_body=min(webhook.max_body, self._most_body_bytes),
             raw=webhook.raw,
             computed_reply=computed,
             quota=self._quota(flow),

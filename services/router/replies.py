@@ -4,7 +4,8 @@ An expression is evaluated before the append, within bounds that keep everybody 
 answers quick. It decides about the answer only, never about the event: where it fails,
 the event is accepted all the same and answered with the default reply; a line and a metric
 tell. The sender's request is in order: no refusal would make it send a better one.
-A body in the body store is not fetched for an answer: there `body` is null.
+A body in the body store is not fetched for an answer, nor are the
+elements of a batch told apart: there `body` is null.
 """
 
 import time
@@ -23,6 +24,7 @@ from hookline.template import has_expression, no_secrets
 from hookline.v1 import event_pb2
 
 TEXT: Final = "text/plain; charset=utf-8"
+BATCH: Final = b"cloudevents-batch"
 JSON: Final = "application/json"
 failures = Sampled(get_logger(__name__), level="warning")
 
@@ -93,10 +95,17 @@ class ComputedReply:
         self._flow = {"id": flow.id, "version": version, "name": flow.name}
         self._vars = flow.vars
 
-    def read(self, request: event_pb2.Request) -> Trigger:
-        """The request as expressions see it. Raises Malformed, MissingContentType."""
-        trigger, _ = bodies.trigger_of(request, raw=self._raw)
-        return trigger
+    def read(
+        self, request: event_pb2.Request, limit: int
+    ) -> tuple[tuple[bytes, ...] | None, Trigger | None]:
+        """The request as expressions see it; the elements instead where it is a batch.
+
+        Raises what `bodies.check` raises, in whose place it stands.
+        """
+        if any(BATCH in h.value.lower() for h in request.headers):
+            return bodies.check(request, raw=self._raw, limit=limit), None
+        trigger, _ = bodies.trigger_of(request, raw=self._raw, limit=limit)
+        return None, trigger
 
     def reply(
         self,

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from hookline.v1 import event_pb2, publish_pb2, publish_pb2_grpc
-from services.router.receiver import Taken
+from services.router.appending import Taken
 from tests.caller import Answer, Pairs, call_raw, read_answer, request_bytes
 from tests.instance import JSON, Instance, running
 from tests.routers import routing

@@ -25,6 +25,25 @@ class Asked:
         if request.body != b"right":
             raise Unauthenticated("wrong")
 
+    def begin(self, request: event_pb2.Request) -> "Arriving":
+        return Arriving(self, request)
+
+
+class Arriving:
+    """The same of a body that comes in pieces: it is judged at the end."""
+
+    gathers = decided = False
+
+    def __init__(self, asked: Asked, request: event_pb2.Request) -> None:
+        self._asked = asked
+        self._request = request
+
+    def update(self, piece: bytes) -> None:
+        self._request.body += piece
+
+    def end(self) -> None:
+        self._asked.verify(self._request)
+
 
 def request(body: bytes = b"wrong", remote: str = "192.0.2.1") -> event_pb2.Request:
     return event_pb2.Request(flow_id="one", remote=remote, body=body)
@@ -125,6 +144,23 @@ def test_a_new_version_of_a_flow_forgets_nobody() -> None:
     for _ in range(10):
         refusal(guard.verify, request())
 
+    assert refusal(guard.verify, request(b"right")) is None
+
+
+def test_what_comes_in_pieces_counts_at_its_end() -> None:
+    """Wrong at the end is wrong; right at the end keeps the source in."""
+    guard = throttled(Asked())
+
+    def send(body: bytes) -> type[Error] | None:
+        def verify(asked: event_pb2.Request) -> None:
+            arriving = guard.begin(asked)
+            arriving.update(body)
+            arriving.end()
+
+        return refusal(verify, request(b""))
+
+    assert [send(b"wrong") for _ in range(4)] == [Unauthenticated] * 3 + [Overloaded]
+    assert send(b"right") is None
     assert refusal(guard.verify, request(b"right")) is None
 
 
