@@ -43,8 +43,11 @@ class MethodNotAllowed(Rejected):
 class Unauthenticated(Rejected):
     """The credential is missing or wrong; `challenges` are for WWW-Authenticate.
 
-    `cause` says why, for the flow's owner; the sender is never told.
+    `cause` says why, for the flow's owner; the sender is never told. `weighed` tells
+    whether a digest over the body was computed to find that out.
     """
+
+    weighed = False
 
     def __init__(self, cause: str, challenges: tuple[str, ...] = ()) -> None:
         super().__init__("Send the credential that this flow asks for.")

@@ -101,6 +101,37 @@ class Router(Section):
         description="Bytes of requests that wait for the log, 4 KiB more counted for each; "
         "beyond it 503 at once.",
     )
+    routers: int = Field(
+        1,
+        gt=0,
+        description="Routers that share the traffic: of each rate a router gives out its "
+        "part.",
+    )
+    source_rate: float = Field(
+        0.0,
+        ge=0,
+        description="Requests a second from one address (of IPv6: one /64); beyond it 429. "
+        "0: no limit.",
+    )
+    source_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of bodies a second from one address; beyond it 429. 0: none.",
+    )
+    source_in_flight: int = Field(
+        0,
+        ge=0,
+        description="Events of one address that may wait for the log at once; beyond it "
+        "429. 0: no limit.",
+    )
+    failures: int = Field(
+        20,
+        gt=0,
+        description="Wrong credentials that one address may send a flow at once; then 429.",
+    )
+    failures_per_s: float = Field(
+        1.0, gt=0, description="How many it may send a second after that."
+    )
 
 
 class Bodies(Section):

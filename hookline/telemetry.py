@@ -260,6 +260,11 @@ class RouterMetrics:
             "Refused requests that the log did not take",
             registry=registry,
         )
+        self.replies_failed = Counter(
+            "hookline_replies_failed",
+            "Accepted requests whose flow's own answer could not be computed",
+            registry=registry,
+        )
 
     def rejected(self, reason: str) -> None:
         """Count a refusal; `reason` is one of a closed set."""

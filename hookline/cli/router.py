@@ -13,16 +13,20 @@ from hookline.cli.process import Facts, run_service
 from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import Shared, admin_of, following, sharing
 from hookline.errors import BadConfiguration
+from hookline.settings import Router as RouterSettings
 from hookline.settings import Settings
 from hookline.telemetry import Metrics, ProcessMetrics
 from services.console.execution_service import add_executions
 from services.console.history import History
 from services.router.applier import Applier
+from services.router.guards import Failures
+from services.router.rates import Limits
 from services.router.receiver import Receiver
-from services.router.registry import Registry
+from services.router.registry import Admission, Registry
 from services.router.rejections_service import add_rejections
 from services.router.router_service import add_router
 from services.router.serve import Add, Door, router_services, serve_grpc
+from services.router.sources import Sources
 
 EDGE_UNNAMED = (
     "set HOOKLINE_ROUTER__EDGE_TOKENS: tokens by which ingress processes may hand webhooks "
@@ -90,9 +94,16 @@ def run_router(options: RouterOptions) -> None:
 
 def routing_of(shared: Shared) -> Routing:
     """Build the router; before the catalog is followed, so that it sees every flow."""
-    public_url = shared.settings.router.public_url
+    settings = shared.settings.router
     most_body_bytes = shared.settings.bodies.most_bytes
-    registry = Registry(shared.catalog, shared.secrets, public_url, most_body_bytes)
+    failures = Failures(settings.failures, settings.failures_per_s)
+    registry = Registry(
+        shared.catalog,
+        shared.secrets,
+        settings.public_url,
+        Admission(settings.routers, failures),
+        most_body_bytes,
+    )
     applier = Applier(
         shared.catalog,
         shared.log,
@@ -107,9 +118,19 @@ def routing_of(shared: Shared) -> Routing:
         shared.topics,
         shared.metrics,
         shared.catalog.caught_up,
+        sources=_sources(settings),
         body_store=shared.bodies,
     )
     return Routing(registry, applier, receiver)
+
+
+def _sources(settings: RouterSettings) -> Sources | None:
+    limits = Limits(
+        requests=settings.source_rate or None,
+        bytes=settings.source_bytes or None,
+        in_flight=settings.source_in_flight or None,
+    )
+    return None if limits == Limits() else Sources(limits, settings.routers)
 
 
 def edge_service(shared: Shared, routing: Routing) -> Add:

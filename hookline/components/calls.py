@@ -13,7 +13,8 @@ from hookline import components
 from hookline.components.files import form_of, named
 from hookline.errors import TerminalError
 from hookline.event import Content, InMemory, Message, Value
-from hookline.flow import Duration, Method
+from hookline.flow import Method
+from hookline.flow_fields import Duration
 from hookline.http_client import OutgoingRequest, Streamed
 from hookline.template import Template
 

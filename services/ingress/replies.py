@@ -1,5 +1,7 @@
 """The one table from verdicts to HTTP answers; problem bodies as in RFC 9457."""
 
+from collections.abc import Iterable
+
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
@@ -37,6 +39,8 @@ def answer(outcome: event_pb2.Outcome) -> web.Response:
     headers = CIMultiDict({"x-request-id": outcome.request_id})
     if accepted.event_id:
         headers["x-event-id"] = accepted.event_id
+    if accepted.headers:
+        _add(headers, accepted.headers)
     if accepted.HasField("reply"):
         return _configured(accepted.reply, headers)
     headers["Content-Type"] = "application/json"
@@ -75,6 +79,10 @@ def _problem_answer(outcome: event_pb2.Outcome) -> web.Response:
 
 
 def _configured(reply: event_pb2.Reply, headers: CIMultiDict[str]) -> web.Response:
-    for header in reply.headers:
-        headers.add(header.name.decode(), header.value.decode())
+    _add(headers, reply.headers)
     return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+
+def _add(headers: CIMultiDict[str], more: Iterable[event_pb2.Header]) -> None:
+    for header in more:
+        headers.add(header.name.decode(), header.value.decode())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hookline import bodies
-from hookline.errors import Error, MethodNotAllowed, TooLarge, UnknownFlow
+from hookline.errors import Error, Malformed, MethodNotAllowed, TooLarge, UnknownFlow
 from hookline.event import new_event_id
 from hookline.log import Log
 from hookline.telemetry import RouterMetrics, get_logger

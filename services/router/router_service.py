@@ -16,8 +16,10 @@ from hookline.outcomes import rejection
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
 from services.router.answers import Answers, Context
+from services.router.appending import Taken
 from services.router.byte_bound import OVERHEAD_BYTES, ByteBound, Share
-from services.router.receiver import Asked, Receiver, Taken, Unsure
+from services.router.receiver import Receiver, Unsure
+from services.router.refusals import Asked
 
 MOST_BYTES_IN_FLIGHT = 48 * 1024 * 1024
 FULL = "Too many bytes wait for the log: send the request again later."

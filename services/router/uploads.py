@@ -16,8 +16,8 @@ from hookline.body_store import BodyStore
 from hookline.errors import Rejected, TooLarge
 from hookline.log import Topic, partition_of
 from hookline.v1 import event_pb2
+from services.router.guards import Verifies
 from services.router.registry import ServedFlow
-from services.router.verifiers import Verifier
 
 IN_LINE_BYTES: Final = 256 * 1024
 # Of a body that is refused on its way, for those who look at rejections.
@@ -53,6 +53,11 @@ class Arriving:
             self.hold(len(piece))
             self._first.append(piece)
         return False
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come so far."""
+        return self._size
 
     @property
     def gathered(self) -> bytes:
@@ -93,7 +98,7 @@ class Uploads:
         self,
         head: event_pb2.Request,
         served: ServedFlow,
-        verifier: Verifier,
+        verifier: Verifies,
         body: Arriving,
     ) -> event_pb2.StoredBody | tuple[bytes, ...]:
         """Judge a body and keep it. Raises Rejected or Unavailable, and keeps nothing.
@@ -138,7 +143,7 @@ class _Judging:
         self,
         head: event_pb2.Request,
         served: ServedFlow,
-        verifier: Verifier,
+        verifier: Verifies,
         hold: Hold,
     ) -> None:
         self._signatures = verifier.begin(head)

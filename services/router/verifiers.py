@@ -147,6 +147,16 @@ class Signatures:
             raise Unauthenticated("; ".join(causes), self._challenges)
 
 
+def has_credentials(auth: Sequence[Auth]) -> bool:
+    """Whether there is anything that a sender can be wrong with."""
+    return not any(isinstance(one, NoAuth) for one in auth)
+
+
+def signatures_of(auth: Sequence[Auth]) -> Sequence[Auth]:
+    """Those of a trigger's credentials that nobody can guess."""
+    return [one for one in auth if isinstance(one, HmacAuth)]
+
+
 def build_verifier(
     auth: Sequence[Auth],
     secret: Callable[[str], str],
