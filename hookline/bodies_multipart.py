@@ -37,6 +37,7 @@ BROWSER_ESCAPE: Final = re.compile(rb"%(22|0D|0A)", re.IGNORECASE)
 UNSAFE: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
+CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # What it finds wrong is the sender's business, and is told to the sender.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
@@ -171,7 +172,7 @@ class Multipart:
 
     def _end_header(self) -> None:
         value = _decoded(bytes(self._header_value)).strip()
-        if UNSAFE.search(value.replace("\t", " ")):
+        if CONTROL.search(value):
             raise Malformed("The header of a part has control characters")
         self._headers[bytes(self._header_name).lower()] = value
         self._header_name.clear()
