@@ -1,5 +1,6 @@
 """multipart/form-data: the same parts however the bytes come, files as ranges, bounded."""
 
+from base64 import b64encode
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -109,8 +110,6 @@ def test_fields_are_the_same_however_a_body_comes(
 @given(st.lists(st.binary(max_size=40).filter(is_content), min_size=1, max_size=4))
 def test_another_reader_finds_the_same(contents: list[bytes]) -> None:
     """Python's e-mail parser, on a form whose contents are base64 for it."""
-    from base64 import b64encode
-
     body = form(*((file(f"{n}"), b64encode(c)) for n, c in enumerate(contents)))
     head = f"Content-Type: {TYPE}\r\n\r\n".encode()
     message: EmailMessage = BytesParser(EmailMessage, policy=HTTP).parsebytes(
