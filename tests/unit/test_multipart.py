@@ -143,6 +143,20 @@ def test_a_broken_form_is_judged_the_same_however_it_comes(data: st.DataObject) 
     assert outcome([bytes(body)]) == outcome(split(bytes(body), cuts))
 
 
+@pytest.mark.parametrize("before", [b"\r\n", b"\r\n\r\n", b"\r\nno-part\r\n", b"x\r\n"])
+def test_what_stands_before_the_first_part_is_judged_the_same(before: bytes) -> None:
+    """Empty lines are taken, anything else is not."""
+    body = before + form((file("a"), b"1"))
+    verdicts = [outcome([body[:cut], body[cut:]]) for cut in range(len(body))]
+
+    assert all(verdict == verdicts[0] for verdict in verdicts)
+    if before.strip():
+        assert verdicts[0] is Malformed
+    else:
+        [found] = verdicts[0][1]
+        assert body[found.start : found.start + found.size] == b"1"
+
+
 def outcome(pieces: list[bytes]) -> Any:
     try:
         parts = read(pieces)
