@@ -230,7 +230,9 @@ async def test_a_router_that_goes_in_mid_body(
 
 async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> None:
     """A piece that does not fit is 503; the pieces before it count no more."""
-    pieces = [*[b"x" * 100_000] * 2, b"x" * 300_000, b""]
+    whole = body_of(350_000)
+    small = [whole[at : at + 50_000] for at in range(0, 350_000, 50_000)]
+    pieces = [*small, b"", *small, b"x" * 300_000, b""]
 
     async def read(_room: int, /) -> bytes:
         return pieces.pop(0)
@@ -240,7 +242,8 @@ async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> N
         edge(address, most_bytes_in_flight=300_000) as client,
     ):
         await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), 300_000, read)
+        assert_accepted([await client.upload(request(body=b""), 350_000, read)])
+        outcome = await client.upload(request(body=b""), 350_000, read)
         assert_accepted(await send(client, 10))
 
     assert_unavailable(outcome)
