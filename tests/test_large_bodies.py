@@ -1,14 +1,19 @@
 """Bodies too large for the log, through real processes: byte for byte, in little memory."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.caller import Answer, upload
 from tests.processes import Service, run, service, up
 from tests.stores import bodies_in, kept
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -128,6 +133,81 @@ async def test_200_mb_pass_through_ingress_and_router_in_little_memory(
         after - before for after, before in zip(after_kb, before_kb, strict=True)
     ]
     assert max(grown_kb) < 20_000, grown_kb
+
+
+@dataclass(slots=True)
+class Received:
+    """What another system has got: content type, size and digest of each body."""
+
+    url: str = ""
+    bodies: list[tuple[str, int, str]] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Received]:
+    """Another system, that reads bodies and keeps none."""
+    received = Received()
+
+    async def take(http: web.BaseRequest) -> web.Response:
+        digest, size = sha256(), 0
+        async for piece in http.content.iter_any():
+            digest.update(piece)
+            size += len(piece)
+        content_type = http.headers["Content-Type"]
+        received.bodies.append((content_type, size, digest.hexdigest()))
+        return web.Response()
+
+    server = web.Server(take)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    received.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+    async with listener:
+        yield received
+        await server.shutdown()
+
+
+SENDING = """\
+id: files
+trigger: {{webhook: {{max_body: 210MB, auth: {{type: none}}}}}}
+steps:
+  - {{id: file, use: http.request, with: {{url: "{url}", attachment: big.bin}}}}
+  - {{id: all, use: http.request, with: {{url: "{url}", raw: true}}}}
+"""
+FORM = ("Content-Type", "multipart/form-data; boundary=limit")
+FILE_HEAD = (
+    b'--limit\r\nContent-Disposition: form-data; name="note"\r\n\r\nbig\r\n'
+    b'--limit\r\nContent-Disposition: form-data; name="file"; filename="big.bin"\r\n'
+    b"Content-Type: application/x-big\r\n\r\n"
+)
+
+
+def form_of(size: int) -> Iterator[bytes]:
+    """A form with a field, and a file of so many bytes."""
+    yield FILE_HEAD
+    yield from pieces_of(size)
+    yield b"\r\n--limit--\r\n"
+
+
+async def test_a_file_of_200_mb_goes_out_as_it_came(tmp_path: Path) -> None:
+    """Alone, and in its form; the process that takes, keeps and sends it stays small."""
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    async with receiving() as received:
+        (flows / "files.yaml").write_text(SENDING.format(url=received.url))
+        async with up(tmp_path / "data", "--flows", str(flows)) as one:
+            sent = 0
+            for size in (300_000, 200 * MB):
+                before_kb = held_kb(one, "VmRSS")
+                answer = await upload(one.http, "/hook/files", [FORM], form_of(size))
+                assert answer.status == 200, answer
+                sent += 2
+                await until(lambda: len(received.bodies) == sent)  # noqa: B023 - awaited here
+            grown_kb = held_kb(one, "VmHWM") - before_kb
+
+    file, whole = received.bodies[-2:]
+    assert file == ("application/x-big", 200 * MB, digest_of(pieces_of(200 * MB)))
+    form_size = sum(map(len, form_of(200 * MB)))
+    assert whole == (FORM[1], form_size, digest_of(form_of(200 * MB)))
+    assert grown_kb < 20_000
 
 
 async def test_a_refused_upload_leaves_nothing(tmp_path: Path) -> None:

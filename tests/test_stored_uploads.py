@@ -222,6 +222,20 @@ async def test_what_is_wrong_with_a_body_is_told_to_those_who_may_send(
     assert await way.events() == []
 
 
+async def test_a_form_that_breaks_in_the_middle_is_told_to_those_who_may_send(
+    way: Way, place: Place
+) -> None:
+    """What is wrong is seen long before the end; the signature is judged first, though."""
+    body = b"--a\r\nno header\r\n\r\n" + binary(1_000_000)
+    form = ("Content-Type", "multipart/form-data; boundary=a")
+    stranger = await way.send("signed", body, form, signature(body, "another key"))
+    sender = await way.send("signed", body, form, signature(body))
+    anyone = await way.send("open", body, form)
+
+    assert [stranger.status, sender.status, anyone.status] == [401, 400, 400]
+    assert await place.left() == []
+
+
 @pytest.mark.parametrize("flow_id", ["signed", "keyed", "nowhere"])
 async def test_a_head_that_cannot_pass_is_refused_before_its_body(
     way: Way, place: Place, flow_id: str
