@@ -103,11 +103,8 @@ async def _open_stored(
     content = StoredRange(store, stored, 0, stored.size, stored.sha256.hex())
     reading = head.begin(limit, digests=True)
     async for piece in content.read():
-        reading.feed(piece)
-    if reading.gathers:
-        await asyncio.to_thread(reading.end)
-    else:
-        reading.end()
+        await reading.take(piece)
+    await reading.finish()
     range_of: RangeOf
     if head.encoding:
         range_of = partial(DecodedRange, content, head.encoding)

@@ -3,6 +3,7 @@
 Multipart and files take constant memory at every size; what is parsed whole is gathered.
 """
 
+import asyncio
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
@@ -31,7 +32,7 @@ class BodyCheck:
     """Whether a body can be read by its content type, without its codings.
 
     `gathers` tells whether it is held as a whole, decoded, until `end`. Parsing it can
-    take a while then: `end` is for a thread where it is large.
+    take a while then, and so can decoding: what is large is judged in a thread.
     """
 
     def __init__(
@@ -90,6 +91,20 @@ class BodyCheck:
             read = read_raw if self._raw else self._kind.read
             self._parsed = read(bytes(self._held), self._kind)
             self._held.clear()
+
+    async def take(self, piece: bytes) -> None:
+        """As `feed`; in a thread where a piece can be much more than it looks."""
+        if self._decoder is None:
+            self.feed(piece)
+        else:
+            await asyncio.to_thread(self.feed, piece)
+
+    async def finish(self) -> None:
+        """As `end`; in a thread where the body is parsed there."""
+        if self.gathers:
+            await asyncio.to_thread(self.end)
+        else:
+            self.end()
 
     @property
     def held(self) -> int:

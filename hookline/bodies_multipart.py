@@ -5,18 +5,24 @@ are in the body, so that it need not be copied to be read.
 """
 
 import logging
-import mimetypes
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote_to_bytes
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartState, parse_options_header
 
+from hookline.bodies_names import (
+    extension_of,
+    is_field,
+    names_in,
+    safe_name,
+    text_of,
+    unique_name,
+)
 from hookline.errors import Malformed, TooLarge
 from hookline.event import Value
 
@@ -29,14 +35,7 @@ MOST_HEADER_BYTES: Final = 8 * 1024
 MOST_FIELD_BYTES: Final = 1024 * 1024
 MOST_BOUNDARY: Final = 70
 MOST_PADDING: Final = 64
-LONGEST_NAME: Final = 255
-EXTENDED_NAME: Final = re.compile(
-    r";\s*filename\*\s*=\s*([\w-]*)'[^';]*'([^;\s]+)", re.ASCII | re.IGNORECASE
-)
-BROWSER_ESCAPE: Final = re.compile(rb"%(22|0D|0A)", re.IGNORECASE)
-UNSAFE: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
-)
+CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # What it finds wrong is the sender's business, and is told to the sender.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
@@ -170,24 +169,24 @@ class Multipart:
         self._header_value += piece[start:end]
 
     def _end_header(self) -> None:
-        value = _decoded(bytes(self._header_value)).strip()
-        if UNSAFE.search(value.replace("\t", " ")):
+        value = text_of(bytes(self._header_value)).strip()
+        if CONTROL.search(value):
             raise Malformed("The header of a part has control characters")
         self._headers[bytes(self._header_name).lower()] = value
         self._header_name.clear()
         self._header_value.clear()
 
     def _end_headers(self) -> None:
-        name, file_name = _names_in(self._headers.get(b"content-disposition", ""))
+        name, file_name = names_in(self._headers.get(b"content-disposition", ""))
         content_type = self._headers.get(b"content-type", "")
-        if file_name is None and not _is_field(content_type):
-            file_name = name + _extension(content_type)
+        if file_name is None and not is_field(content_type):
+            file_name = name + extension_of(content_type)
         if file_name is None:
             if not name:
                 raise Malformed("A part of the form has no name")
             self._name, self._field_type = name, content_type
             return
-        unique = _unique(_safe(file_name), self._names)
+        unique = unique_name(safe_name(file_name), self._names)
         self._file = File(unique, content_type or "application/octet-stream")
         if self._digests:
             self._digest = sha256()
@@ -231,66 +230,3 @@ def boundary_of(content_type: str) -> str:
 def _check_padding(after: bytes) -> None:
     if len(after) > MOST_PADDING and not after.strip(b" \t"):
         raise Malformed("The body is not multipart/form-data: too much space in it")
-
-
-def _names_in(disposition: str) -> tuple[str, str | None]:
-    """The field's name and the file's, if it is one."""
-    # As bytes they are read as Latin-1 and come back as they were.
-    _, options = parse_options_header(disposition.encode())
-    name = _decoded(_unescaped(options.get(b"name", b"")))
-    if b"filename" in options:
-        return name, _decoded(_unescaped(options[b"filename"]))
-    if extended := EXTENDED_NAME.search(disposition):
-        return name, _decoded(unquote_to_bytes(extended[2]))
-    return name, None
-
-
-def _unescaped(value: bytes) -> bytes:
-    return BROWSER_ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), value)
-
-
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
-def _is_field(content_type: str) -> bool:
-    kind = content_type.partition(";")[0].strip().lower()
-    return not kind or kind.startswith("text/") or kind.endswith(("json", "xml"))
-
-
-def _extension(content_type: str) -> str:
-    return mimetypes.guess_extension(content_type.partition(";")[0].strip()) or ".bin"
-
-
-def _safe(file_name: str) -> str:
-    """A file's name without a path and without what no name should have."""
-    name = UNSAFE.sub("", re.split(r"[/\\]", file_name)[-1]).strip().lstrip(".")
-    if not name:
-        return "file"
-    stem, extension = split_name(name)
-    return stem[: LONGEST_NAME - len(extension)] + extension
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """A file's name before its extension, and the extension with its dot."""
-    stem, dot, extension = name.rpartition(".")
-    if not stem or len(extension) > LONGEST_NAME // 8:
-        return name, ""
-    return stem, dot + extension
-
-
-def _unique(name: str, taken: dict[str, int]) -> str:
-    """The name; where it is taken with -2, or the next number, before its extension.
-
-    `taken` holds names with the last number given to each, and gets the new one.
-    """
-    stem, extension = split_name(name)
-    unique = name
-    while unique in taken:
-        taken[name] += 1
-        unique = f"{stem}-{taken[name]}{extension}"
-    taken[unique] = 1
-    return unique

@@ -47,6 +47,8 @@ class HeldLog:
         self._waiting: list[tuple[asyncio.Future[Position], Topic, bytes, bytes]] = []
         self.appended: list[event_pb2.Event] = []
         self.faulty: frozenset[bytes] = frozenset()
+        # How the next appends fail.
+        self.refusal: Exception | None = None
 
     def hold(self, *flow_ids: str) -> None:
         """Hold the appends of flows from now on."""
@@ -68,6 +70,12 @@ class HeldLog:
             raise RuntimeError("a fault of the log")
         if topic.name == "events":
             self.appended.append(event_pb2.Event.FromString(value))
+        if self.refusal is not None and topic.name == "events":
+            failed: asyncio.Future[Position] = (
+                asyncio.get_running_loop().create_future()
+            )
+            failed.set_exception(self.refusal)
+            return failed
         if key not in self._held:
             return self._log.append(topic, key, value)
         future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.errors import Malformed
+from hookline.errors import Error, Malformed, TooLarge, Unavailable
 from hookline.v1 import event_pb2
 from services.ingress import byte_bound as edge_bound
 from services.router import byte_bound as router_bound
@@ -103,6 +103,45 @@ async def test_256_kib_go_in_line_and_one_byte_more_does_not(
     assert len(kept(bodies_in(tmp_path))) == more
 
 
+async def test_a_verdict_in_mid_body_does_not_wait_for_the_sender(
+    router: Router,
+) -> None:
+    """What comes after it is nobody's business: this sender sends nothing more."""
+    pieces = [body_of(300_000)] * 2
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0) if pieces else await asyncio.Future()
+
+    async with router.serving() as address, edge(address) as client:
+        await until(lambda: client.ready)
+        async with asyncio.timeout(10):
+            outcome = await client.upload(request(body=b""), None, read)
+
+    assert outcome.rejected.reason == event_pb2.REASON_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("refusal", "stay"),
+    [(TooLarge("The record is too large."), 0), (Unavailable("It is away."), 1)],
+)
+async def test_a_body_stays_if_its_event_may_be_in_the_log(
+    router: Router, tmp_path: Path, refusal: Error, stay: int
+) -> None:
+    """Where the append is refused it is not; where it is unknown, it may be."""
+    pieces = [body_of(300_000), b""]
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0)
+
+    router.log.refusal = refusal
+    async with router.serving() as address, edge(address) as client:
+        await until(lambda: client.ready)
+        outcome = await client.upload(request(body=b""), 300_000, read)
+
+    assert outcome.rejected.detail == str(refusal)
+    assert len(kept(bodies_in(tmp_path))) == stay
+
+
 async def test_a_router_without_a_store_refuses_what_it_could_not_keep(
     tmp_path: Path,
 ) -> None:
@@ -191,7 +230,9 @@ async def test_a_router_that_goes_in_mid_body(
 
 async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> None:
     """A piece that does not fit is 503; the pieces before it count no more."""
-    pieces = [*[b"x" * 100_000] * 2, b"x" * 300_000, b""]
+    whole = body_of(350_000)
+    small = [whole[at : at + 50_000] for at in range(0, 350_000, 50_000)]
+    pieces = [*small, b"", *small, b"x" * 300_000, b""]
 
     async def read(_room: int, /) -> bytes:
         return pieces.pop(0)
@@ -201,7 +242,8 @@ async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> N
         edge(address, most_bytes_in_flight=300_000) as client,
     ):
         await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), 300_000, read)
+        assert_accepted([await client.upload(request(body=b""), 350_000, read)])
+        outcome = await client.upload(request(body=b""), 350_000, read)
         assert_accepted(await send(client, 10))
 
     assert_unavailable(outcome)

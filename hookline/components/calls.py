@@ -83,6 +83,9 @@ def request_for(
     headers = standing_headers(message)
     if content_type:
         headers["content-type"] = content_type
+    coding = message.run.trigger.headers.get("content-encoding")
+    if parameters.raw and coding:
+        headers["content-encoding"] = coding
     if parameters.headers is not None:
         rendered = _texts(parameters.headers, message)
         headers |= {name.lower(): value for name, value in rendered.items()}

@@ -6,7 +6,7 @@ with:
     headers   names and values; those whose value is nothing are left out
     body      a value is sent as JSON, a string as text. Without it the message's own body
               is sent, with GET and DELETE none
-    raw       true: the event's own bytes and content type are passed on
+    raw       true: the event's own bytes are passed on, with their type and coding
     attachment   the name of the attachment that is the body, with its content type
     attachments  "*" for all, or a list of names: sent as multipart/form-data, as `file`
               after the fields of the body, an object; or an object of field names and

@@ -7,7 +7,6 @@ refused, broken off or given up leaves nothing there. What is wrong with its con
 told once a credential has matched, never before.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -111,7 +110,7 @@ class Uploads:
         written = 0
         async with store.writing(partition) as writing:
             while piece := await body.next():
-                judging.take(piece)
+                await judging.take(piece)
                 if judging.refused:
                     continue
                 if written < store.held_bytes:
@@ -161,7 +160,7 @@ class _Judging:
         """After `end`: the elements where the body is a batch."""
         return self._check.events
 
-    def take(self, piece: bytes) -> None:
+    async def take(self, piece: bytes) -> None:
         """Judge the next piece. Raises what may be told already, and Unavailable."""
         if self._signatures.gathers:
             self._hold(len(piece))
@@ -170,7 +169,7 @@ class _Judging:
             return
         held = self._check.held
         try:
-            self._check.feed(piece)
+            await self._check.take(piece)
             self._hold(self._check.held - held)
         except Rejected as error:
             if self._signatures.decided:
@@ -182,7 +181,4 @@ class _Judging:
         self._signatures.end()
         if self._refusal is not None:
             raise self._refusal
-        if self._check.gathers:
-            await asyncio.to_thread(self._check.end)
-        else:
-            self._check.end()
+        await self._check.finish()
