@@ -39,7 +39,7 @@ FLOWS = [
     flow("far", "auth: {type: none}, allow_from: 203.0.113.0/24"),
 ]
 INACTIVE = flow("inactive", 'auth: {type: api_key, value: "${secret:NOWHERE}"}')
-LARGE = b"1" * 300_000
+LARGE = b'"' + b"1" * 300_000 + b'"'
 NOBODYS: list[tuple[str, bytes | None, Pairs]] = [
     ("POST", b"{}", [JSON]),
     ("POST", b"{}", [JSON, ("x-api-key", "wrong")]),
