@@ -39,7 +39,7 @@ FLOWS = [
     flow("far", "auth: {type: none}, allow_from: 203.0.113.0/24"),
 ]
 INACTIVE = flow("inactive", 'auth: {type: api_key, value: "${secret:NOWHERE}"}')
-LARGE = b"1" * 300_000
+LARGE = b'"' + b"1" * 300_000 + b'"'
 NOBODYS: list[tuple[str, bytes | None, Pairs]] = [
     ("POST", b"{}", [JSON]),
     ("POST", b"{}", [JSON, ("x-api-key", "wrong")]),
@@ -105,16 +105,22 @@ async def test_with_its_credential_it_is_a_flow_like_others(hookline: Instance) 
     assert await hookline.result(accepted) == {}
 
 
-async def test_only_who_may_send_learns_of_its_rate(hookline: Instance) -> None:
-    """Beyond it the right signature is 429, a wrong one 404 as ever."""
+async def test_only_who_may_send_learns_of_its_rate(
+    hookline: Instance, tmp_path: Path
+) -> None:
+    """Beyond it the right signature is 429, a wrong one 404; no body stays behind."""
     signed = [JSON, right(b"{}")]
     first = await hookline.send("rated", b"{}", signed)
     second = await hookline.send("rated", b"{}", signed)
     wrong = await hookline.send("rated", b"[]", signed)
-    large = await hookline.send("rated", LARGE, signed)
+    wrong_large = await hookline.send("rated", LARGE, signed)
+    large = await hookline.send("rated", LARGE, [JSON, right(LARGE)])
 
-    statuses = [answer.status for answer in (first, second, wrong, large)]
-    assert statuses == [200, 429, 404, 404]
+    small = [answer.status for answer in (first, second, wrong)]
+    assert small == [200, 429, 404]
+    assert [wrong_large.status, large.status] == [404, 429]
+    store = tmp_path / "data" / "bodies"
+    assert [path for path in store.rglob("*") if path.is_file()] == []
 
 
 async def test_it_does_not_tell_when_wrong_credentials_were_too_many(
