@@ -5,7 +5,7 @@ type is refused, and with it every entity but XML's own five.
 """
 
 from typing import Any, Final
-from xml.parsers.expat import ExpatError
+from xml.parsers import expat
 
 import xmltodict
 
@@ -26,9 +26,8 @@ def parse_xml(body: bytes, charset: str) -> Value:
     `charset` is that of the content type; where it is empty the document's own
     declaration counts.
     """
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise Malformed("XML with a document type or entities is not taken")
     try:
+        _check_bounds(body, charset)
         return _plain(
             xmltodict.parse(
                 body,
@@ -37,11 +36,10 @@ def parse_xml(body: bytes, charset: str) -> Value:
                 cdata_key="_",
                 disable_entities=True,
                 strip_whitespace=True,
-                postprocessor=_Bounds().check,
             ),
             0,
         )
-    except ExpatError as error:
+    except expat.ExpatError as error:
         raise Malformed(f"The body is not XML: {error}") from error
     except _TooMuch as error:
         raise Malformed(f"The body is XML with too much in it: {error}") from error
@@ -49,20 +47,42 @@ def parse_xml(body: bytes, charset: str) -> Value:
         raise Malformed(f"The body is not XML: {error}") from error
 
 
+def _check_bounds(body: bytes, charset: str) -> None:
+    """Raise _TooMuch at the tag that is too much: what is built later is within bounds.
+
+    Only a parser finds a document type in every encoding, and none in quoted text.
+    """
+    bounds = _Bounds()
+    parser = expat.ParserCreate(charset or None)
+    parser.StartDoctypeDeclHandler = bounds.refuse
+    parser.StartElementHandler = bounds.start
+    parser.EndElementHandler = bounds.end
+    parser.Parse(body, True)  # noqa: FBT003 - all there is
+
+
 class _Bounds:
-    """Counts elements while they are parsed."""
+    """Counts tags as they come."""
 
     def __init__(self) -> None:
         self._elements = 0
+        self._depth = 0
 
-    def check(self, path: list[Any], key: str, value: Any) -> tuple[str, Any]:
-        """Let an element pass, within the bounds."""
-        self._elements += 1
-        if len(path) > MOST_DEPTH:
+    def refuse(self, *_declared: object) -> None:
+        """Take no document type, and with it no entity."""
+        raise _TooMuch("a document type or entities are not taken")
+
+    def start(self, _name: str, attributes: dict[str, str]) -> None:
+        """Let an element begin, within the bounds."""
+        self._depth += 1
+        self._elements += 1 + len(attributes)
+        if self._depth > MOST_DEPTH:
             raise _TooMuch(f"it nests more than {MOST_DEPTH} deep")
         if self._elements > MOST_ELEMENTS:
-            raise _TooMuch(f"it has more than {MOST_ELEMENTS} elements")
-        return key, value
+            raise _TooMuch(f"it has more than {MOST_ELEMENTS} elements and attributes")
+
+    def end(self, _name: str) -> None:
+        """Let it end."""
+        self._depth -= 1
 
 
 def _plain(value: Any, depth: int) -> Value:
