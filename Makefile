@@ -106,6 +106,8 @@ protos: $(BIN)/python ## generate hookline/v1 anew
 
 bench: $(VENV)/.dev $(KAFKA) ## the figures of the README, side by side in one run
 	@$(BIN)/python -m benchmarks.ingress $(ARGS)
+	@$(BIN)/python -m benchmarks.bodies $(ARGS)
+	@$(BIN)/python -m benchmarks.refusals $(ARGS)
 	@$(BIN)/python -m benchmarks.services $(ARGS)
 
 fuzz: $(VENV)/.dev ## 100,000 requests made to hurt, at a process of its own; ARGS="--seed 7"
