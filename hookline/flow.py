@@ -23,8 +23,11 @@ from hookline.template import Template
 
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 UNITS_BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 10**6, "kib": 1024, "mib": 1024**2}
+UNITS_BYTES |= {"gb": 10**9, "gib": 1024**3}
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 REQUEST_LIMIT_BYTES = 10_000_000
+# What the operator lets flows raise it to, if nothing is said.
+MOST_BODY_BYTES = 1_000_000_000
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = ("body", "ts", "id", "url", "method", "query", "path", "sorted_form")
 HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
@@ -57,7 +60,7 @@ def duration_s(text: Value) -> float:
 
 def size_bytes(text: Value) -> int:
     """Bytes from "1MB", "256KiB" or a number of bytes."""
-    found = re.fullmatch(r"(\d+) ?([kKmM]?i?[bB]?)", str(text))
+    found = re.fullmatch(r"(\d+) ?([kKmMgG]?i?[bB]?)", str(text))
     if found is None or found[2].lower() not in UNITS_BYTES:
         raise ValueError('write a size like "1MB", "256KiB" or a number of bytes')
     return int(found[1]) * UNITS_BYTES[found[2].lower()]
@@ -78,16 +81,8 @@ def _secret_field(template: Template) -> Template:
     return template
 
 
-def _within_limit(size: int) -> int:
-    if size > REQUEST_LIMIT_BYTES:
-        raise ValueError("a request has at most 10MB")
-    return size
-
-
 Duration = Annotated[float, BeforeValidator(duration_s), Field(gt=0)]
-Size = Annotated[
-    int, BeforeValidator(size_bytes), Field(gt=0), AfterValidator(_within_limit)
-]
+Size = Annotated[int, BeforeValidator(size_bytes), Field(gt=0)]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Secret = Annotated[Template, AfterValidator(_secret_field)]
 SecretList = Annotated[

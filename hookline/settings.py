@@ -103,6 +103,25 @@ class Router(Section):
     )
 
 
+class Bodies(Section):
+    """Bodies over 256 KiB, which are not in the log: an object each."""
+
+    store: str = Field(
+        "",
+        description="Where routers and executors keep and find them: "
+        "`file:///DIRECTORY` that all of them see, `s3://BUCKET/PREFIX`, "
+        "`gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`, with keys and endpoint in the "
+        "variables of the clouds' own tools (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, "
+        "…). `hookline up` has the directory `bodies` beside its log by default; "
+        "services without it refuse such bodies: 413.",
+    )
+    most_bytes: int = Field(
+        1_000_000_000,
+        gt=0,
+        description="The largest body that any flow may take, whatever its `max_body`.",
+    )
+
+
 class Executor(Section):
     """How much runs at once, and how long a stop waits for it."""
 
@@ -230,6 +249,7 @@ class Settings(Section):
 
     ingress: Ingress = Ingress()
     router: Router = Router()
+    bodies: Bodies = Bodies()
     executor: Executor = Executor()
     egress: Egress = Egress()
     log: LogSection = LogSection()

@@ -8,7 +8,6 @@ sees secrets.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler, ValidationInfo
@@ -58,8 +57,8 @@ def _described(attachments: Mapping[str, Attachment]) -> Value:
     return {
         name: {
             "content_type": attachment.content_type,
-            "size": len(attachment.content),
-            "sha256": sha256(attachment.content).hexdigest(),
+            "size": attachment.size,
+            "sha256": attachment.content.sha256,
         }
         for name, attachment in attachments.items()
     }

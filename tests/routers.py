@@ -1,12 +1,13 @@
 """Routers in the test's own loop: real gRPC, the embedded log, appends held at will."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hookline.body_store import open_body_store
 from hookline.catalog import Catalog
 from hookline.components import component_types
 from hookline.flow_file import FlowFile
@@ -23,6 +24,7 @@ from services.router.receiver import Receiver
 from services.router.registry import Registry
 from services.router.router_service import MOST_BYTES_IN_FLIGHT, add_router
 from services.router.serve import Door, router_services, serve_grpc
+from tests.stores import bodies_in
 
 TOPICS = Topics.with_partitions(4)
 EDGE_TOKEN = "edge"
@@ -113,9 +115,20 @@ class Router:
 
 
 @asynccontextmanager
-async def routing(directory: Path, *flows: str) -> AsyncIterator[Router]:
-    """A router with these flow files, on a log of its own."""
-    secrets = Secrets({}, None)
+async def routing(
+    directory: Path,
+    *flows: str,
+    bodies: str | None = "",
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Router]:
+    """A router with these flow files, on a log of its own.
+
+    Large bodies go to the store at the URL `bodies`: by default a directory beside the
+    log, with None nowhere.
+    """
+    bodies = bodies_in(directory).as_uri() if bodies == "" else bodies
+    store = open_body_store(bodies) if bodies else None
+    secrets = Secrets(environment or {}, None)
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(open_log(directory, TOPICS.all))
         catalog = Catalog(log, TOPICS)
@@ -131,7 +144,7 @@ async def routing(directory: Path, *flows: str) -> AsyncIterator[Router]:
         assert not mistakes, mistakes
         await applier.apply(read)
         held = HeldLog(log)
-        receiver = Receiver(registry, held, TOPICS, Metrics())
+        receiver = Receiver(registry, held, TOPICS, Metrics(), body_store=store)
         yield Router(receiver, held, router_services(receiver, applier, registry))
 
 

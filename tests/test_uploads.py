@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ import pytest
 from hookline.errors import Malformed
 from hookline.v1 import event_pb2
 from services.ingress import byte_bound as edge_bound
-from services.ingress.byte_bound import Count
 from services.router import byte_bound as router_bound
 from tests.caller import call_raw, request_bytes
 from tests.instance import JSON
@@ -27,6 +27,7 @@ from tests.routers import (
     send,
     until,
 )
+from tests.stores import bodies_in, kept
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def router(tmp_path: Path) -> AsyncIterator[Router]:
 @pytest.mark.parametrize("size", [300_000, 400_000, 400_001])
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 async def test_a_large_body_goes_after_its_head(
-    router: Router, size: int, declared: bool
+    router: Router, tmp_path: Path, size: int, declared: bool
 ) -> None:
     """The flow's limit holds, whether or not the size is declared."""
     body = body_of(size)
@@ -57,9 +58,12 @@ async def test_a_large_body_goes_after_its_head(
     if size > 400_000:
         assert answer.status == 413
         assert not router.log.appended
+        assert not kept(bodies_in(tmp_path))
     else:
         assert answer.status == 200, answer
-        assert router.log.appended[0].request.body == body
+        stored = router.log.appended[0].request.stored_body
+        assert (bodies_in(tmp_path) / stored.name).read_bytes() == body
+        assert (stored.size, stored.sha256) == (size, sha256(body).digest())
 
 
 async def test_a_small_body_without_a_declared_size_goes_in_line(
@@ -84,12 +88,12 @@ async def test_a_declared_size_over_the_limit_is_refused_from_the_head(
 ) -> None:
     """Not a byte of the body is read."""
 
-    async def read_body(_limit: int, _count: Count = print, /) -> bytes:
+    async def read(_room: int, /) -> bytes:
         pytest.fail("the body was read")
 
     async with router.serving() as address, edge(address) as client:
         await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), 400_001, read_body)
+        outcome = await client.upload(request(body=b""), 400_001, read)
 
     assert outcome.rejected.reason == event_pb2.REASON_TOO_LARGE
 
@@ -100,12 +104,12 @@ async def test_a_body_that_breaks_off_leaves_nothing(
 ) -> None:
     """In line or after its head; the verdict is the reader's."""
 
-    async def read_body(_limit: int, _count: Count = print, /) -> bytes:
+    async def read(_room: int, /) -> bytes:
         raise Malformed("The body broke off.")
 
     async with router.serving() as address, edge(address) as client:
         await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), declared, read_body)
+        outcome = await client.upload(request(body=b""), declared, read)
         assert_accepted(await send(client))
 
     assert outcome.rejected.reason == event_pb2.REASON_MALFORMED
@@ -122,16 +126,19 @@ async def test_a_router_that_goes_in_mid_body(
             router.serving(stop_grace_s=stop_grace_s)
         )
 
-        async def read_body(_limit: int, _count: Count = print, /) -> bytes:
-            closing = tasks.create_task(process.aclose())
-            await until(lambda: not client.ready)
-            if not stop_grace_s:
-                await closing
-            return body_of(300_000)
+        pieces = [body_of(300_000), b""]
+
+        async def read(_room: int, /) -> bytes:
+            if len(pieces) > 1:
+                closing = tasks.create_task(process.aclose())
+                await until(lambda: not client.ready)
+                if not stop_grace_s:
+                    await closing
+            return pieces.pop(0)
 
         async with edge(address) as client:
             await until(lambda: client.ready)
-            outcome = await client.upload(request(body=b""), 300_000, read_body)
+            outcome = await client.upload(request(body=b""), 300_000, read)
 
     if stop_grace_s:
         assert_accepted([outcome])
@@ -139,23 +146,23 @@ async def test_a_router_that_goes_in_mid_body(
         assert_unavailable(outcome)
 
 
-async def test_bytes_of_a_body_count_as_they_come(router: Router) -> None:
-    """A body that does not fit is 503 when it crosses the bound; then there is room."""
+async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> None:
+    """A piece that does not fit is 503; the pieces before it count no more."""
+    pieces = [*[b"x" * 100_000] * 2, b"x" * 300_000, b""]
 
-    async def read_body(_limit: int, count: Count = print, /) -> bytes:
-        for _ in range(300):
-            count(1_000)
-        pytest.fail("nothing bounded it")
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0)
 
     async with (
         router.serving() as address,
-        edge(address, most_bytes_in_flight=200_000) as client,
+        edge(address, most_bytes_in_flight=300_000) as client,
     ):
         await until(lambda: client.ready)
-        outcome = await client.upload(request(body=b""), 300_000, read_body)
+        outcome = await client.upload(request(body=b""), 300_000, read)
         assert_accepted(await send(client, 10))
 
     assert_unavailable(outcome)
+    assert pieces == [b""]
 
 
 async def test_the_edge_refuses_at_once_what_is_too_much(router: Router) -> None:

@@ -114,15 +114,22 @@ def _result(result: bytes) -> Any:
         return result.decode(errors="replace") + "…"
 
 
-def _request(event: Any) -> dict[str, Any]:
-    request = event.request
-    body = request.body
+def _content(request: Any) -> dict[str, Any]:
+    """The body, or where the body store has it."""
+    if request.HasField("stored_body"):
+        stored = request.stored_body
+        place = {"name": stored.name, "size": stored.size}
+        return {"stored_body": {**place, "sha256": stored.sha256.hex()}}
     try:
-        content = {"body": body.decode()}
+        return {"body": request.body.decode()}
     except UnicodeDecodeError:
         import base64
 
-        content = {"body_base64": base64.b64encode(body).decode()}
+        return {"body_base64": base64.b64encode(request.body).decode()}
+
+
+def _request(event: Any) -> dict[str, Any]:
+    request = event.request
     return {
         "request_id": request.request_id,
         "method": request.method,
@@ -133,5 +140,5 @@ def _request(event: Any) -> dict[str, Any]:
             [header.name.decode("latin-1"), header.value.decode("latin-1")]
             for header in request.headers
         ],
-        **content,
+        **_content(request),
     }

@@ -90,12 +90,23 @@ def run_router(options: RouterOptions) -> None:
 def routing_of(shared: Shared) -> Routing:
     """Build the router; before the catalog is followed, so that it sees every flow."""
     public_url = shared.settings.router.public_url
-    registry = Registry(shared.catalog, shared.secrets, public_url)
+    most_body_bytes = shared.settings.bodies.most_bytes
+    registry = Registry(shared.catalog, shared.secrets, public_url, most_body_bytes)
     applier = Applier(
-        shared.catalog, shared.log, shared.topics, shared.secrets, shared.types
+        shared.catalog,
+        shared.log,
+        shared.topics,
+        shared.secrets,
+        shared.types,
+        most_body_bytes=most_body_bytes,
     )
     receiver = Receiver(
-        registry, shared.log, shared.topics, shared.metrics, shared.catalog.caught_up
+        registry,
+        shared.log,
+        shared.topics,
+        shared.metrics,
+        shared.catalog.caught_up,
+        body_store=shared.bodies,
     )
     return Routing(registry, applier, receiver)
 

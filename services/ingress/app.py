@@ -4,50 +4,26 @@ Raw body bytes and header pairs go on as they were sent. The answer waits for th
 never the other way round.
 """
 
-import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Protocol
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
-from aiohttp.web_exceptions import HTTPException
 
-from hookline.errors import Malformed, TooLarge, TooSlow
 from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
+from services.ingress.body import Body, Read
 from services.ingress.replies import answer, problem
 
 PREFIX = "/hook/"
 # Ids need to differ, not to be secret; the system's source would cost a call each.
 RANDOM = Random(os.urandom(16))  # noqa: S311
 REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-# What reading a body raises when its framing is broken, or its sender gone.
-BROKEN = (web.RequestPayloadError, HTTPException, HttpProcessingError, ConnectionError)
+# What is here already is handed on whole, as long as the log takes it in line.
+WHOLE_BYTES = 256 * 1024
 NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
-
-
-def _uncounted(_size: int) -> None:
-    """Count nothing."""
-
-
-class ReadBody(Protocol):
-    """Reads a body on its way: all of it, of at most so many bytes.
-
-    Raises TooLarge, TooSlow or Malformed, and what `count` raises, which is told the size
-    of each piece as it comes. What has come stays, so after TooLarge it may be called
-    again with a higher limit.
-    """
-
-    def __call__(
-        self, limit: int, count: Callable[[int], None] = _uncounted, /
-    ) -> Awaitable[bytes]:
-        """Read it to its end."""
-        ...
 
 
 class Router(Protocol):
@@ -61,7 +37,7 @@ class Router(Protocol):
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
     ) -> event_pb2.Outcome:
         """Judge a request whose body is still on its way."""
         ...
@@ -87,7 +63,11 @@ class Ingress:
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
         content = http.content
-        if content.is_eof() and content.exception() is None:
+        if (
+            content.is_eof()
+            and content.exception() is None
+            and content.total_bytes <= WHOLE_BYTES
+        ):
             request.body = content.read_nowait(-1)
             return answer(await self._router.receive(request))
         body = Body(content, self._body_timeout_s, self._body_floor)
@@ -97,42 +77,6 @@ class Ingress:
             # What was not read is not waited for: the connection ends with the answer.
             response.force_close()
         return response
-
-
-class Body:
-    """A body on its way; keeps the contract of `ReadBody` with `read`."""
-
-    def __init__(
-        self, content: StreamReader, timeout_s: float, floor_bytes_per_s: int
-    ) -> None:
-        self._content = content
-        self._timeout_s = timeout_s
-        self._floor = floor_bytes_per_s
-        self._begun = time.monotonic()
-        self._chunks = bytearray()
-
-    async def read(
-        self, limit: int, count: Callable[[int], None] = _uncounted, /
-    ) -> bytes:
-        """Read it to its end."""
-        try:
-            while len(self._chunks) <= limit and not self._content.at_eof():
-                async with asyncio.timeout(self._patience()):
-                    chunk = await self._content.readany()
-                count(len(chunk))
-                self._chunks += chunk
-        except TimeoutError as error:
-            raise TooSlow("The body did not arrive in time: send it again.") from error
-        except BROKEN as error:
-            raise Malformed(f"The body broke off: {error}") from error
-        if len(self._chunks) > limit:
-            raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
-        return bytes(self._chunks)
-
-    def _patience(self) -> float:
-        """Seconds until the body has fallen below the floor of its rate."""
-        allowed = self._timeout_s + len(self._chunks) / self._floor
-        return max(0.0, self._begun + allowed - time.monotonic())
 
 
 def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:

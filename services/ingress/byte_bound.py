@@ -10,7 +10,7 @@ from hookline.errors import Unavailable
 # task, as measured.
 OVERHEAD_BYTES: Final = 16 * 1024
 FULL = "Too many requests are on their way: send this one again later."
-Count = Callable[[int], None]
+Hold = Callable[[int], None]
 
 
 class ByteBound:
@@ -31,16 +31,19 @@ class ByteBound:
         self.taken -= size
 
     @contextmanager
-    def counting(self) -> Iterator[Count]:
-        """Gives what counts bytes as they come; all are given back at the end."""
-        counted = 0
+    def holding(self) -> Iterator[Hold]:
+        """Gives what holds bytes, fewer where negative; all end with the block."""
+        held = 0
 
-        def count(size: int) -> None:
-            nonlocal counted
-            self.take(size)
-            counted += size
+        def hold(size: int) -> None:
+            nonlocal held
+            if size > 0:
+                self.take(size)
+            else:
+                self.give(-size)
+            held += size
 
         try:
-            yield count
+            yield hold
         finally:
-            self.give(counted)
+            self.give(held)

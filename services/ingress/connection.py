@@ -17,6 +17,9 @@ from hookline.v1 import event_pb2
 from services.ingress.replies import problem
 
 SWEEP_S = 1.0
+# After a refusal in mid-body what still comes is read and dropped for so long: closed at
+# once, the sender's system would throw away the answer that it has not read.
+LINGER_S = 2.0
 NO_ID = "0" * 32
 logger = get_logger(__name__)
 
@@ -128,6 +131,6 @@ def server_options() -> dict[str, Any]:
         "access_log": None,
         "auto_decompress": False,
         "keepalive_timeout": 75.0,
-        "lingering_time": 0.0,
+        "lingering_time": LINGER_S,
         "logger": logging.getLogger("aiohttp.server"),
     }

@@ -11,15 +11,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from hookline.errors import Rejected, TooLarge, Unavailable
+from hookline.errors import Rejected, Unavailable
 from hookline.outcomes import rejection
 from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
-from services.ingress.app import ReadBody
-from services.ingress.byte_bound import OVERHEAD_BYTES, ByteBound, Count
+from services.ingress.body import Read
+from services.ingress.byte_bound import OVERHEAD_BYTES, ByteBound, Hold
 from services.ingress.router_stream import Waiting
 from services.ingress.spread import NOWHERE, Spread
-from services.ingress.upload import upload
+from services.ingress.upload import Next, upload
 
 IN_LINE_BYTES: Final = 64 * 1024
 
@@ -99,23 +99,23 @@ class RouterClient:
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
     ) -> event_pb2.Outcome:
         """Have a request judged whose body is on its way. Never raises.
 
         A small body goes in line with its head; of a large one the head goes first.
         """
         try:
-            with self._bytes.counting() as count:
-                count(OVERHEAD_BYTES)
+            with self._bytes.holding() as hold:
+                hold(OVERHEAD_BYTES)
+                first: list[bytes] = []
                 if declared_size is None or declared_size <= IN_LINE_BYTES:
-                    try:
-                        head.body = await read_body(IN_LINE_BYTES, count)
-                    except TooLarge:
-                        pass  # for this way; what has come stays with the reader
-                    else:
+                    first = await _first(read, hold)
+                    if not first[-1]:
+                        head.body = b"".join(first)
                         return await self._pass(head, head.ByteSize())
-                return await self._upload(head, declared_size, read_body, count)
+                pieces = _Pieces(first, read, hold)
+                return await self._upload(head, declared_size, pieces.next)
         except (Rejected, Unavailable) as error:
             return rejection(head.request_id, error)
 
@@ -123,20 +123,13 @@ class RouterClient:
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
-        count: Count,
+        next_piece: Next,
     ) -> event_pb2.Outcome:
         stream = self._spread.next()
         if stream is None:
             raise Unavailable(NOWHERE)
         first = router_pb2.UploadHead(request=head, declared_size=declared_size)
-        return await upload(
-            stream,
-            first,
-            read_body,
-            count=count,
-            deadline_s=self._deadline_s,
-        )
+        return await upload(stream, first, next_piece, deadline_s=self._deadline_s)
 
     def _pass(
         self, request: event_pb2.Request, size: int
@@ -144,3 +137,39 @@ class RouterClient:
         waiting = Waiting(request, size, self._loop.time(), self._loop.create_future())
         self._spread.put(waiting)
         return waiting.outcome
+
+
+async def _first(read: Read, hold: Hold) -> list[bytes]:
+    """The pieces of a body up to what goes in line; the last is empty if it has ended."""
+    pieces = [b""]
+    room = IN_LINE_BYTES
+    while room >= 0:
+        piece = await read(room)
+        pieces.append(piece)
+        hold(len(piece))
+        room -= len(piece)
+        if not piece:
+            break
+    return pieces
+
+
+class _Pieces:
+    """A large body on its way; of it one piece is in hand, once the first ones are gone."""
+
+    def __init__(self, first: list[bytes], read: Read, hold: Hold) -> None:
+        self._first = [piece for piece in first if piece]
+        self._read = read
+        self._hold = hold
+        self._in_hand = 0
+
+    async def next(self) -> bytes:
+        """The next piece; the one before is gone."""
+        self._hold(-self._in_hand)
+        self._in_hand = 0
+        if self._first:
+            piece = self._first.pop(0)
+        else:
+            piece = await self._read(IN_LINE_BYTES)
+            self._hold(len(piece))
+        self._in_hand = len(piece)
+        return piece

@@ -6,12 +6,13 @@ request is accepted when, and only when, its append has returned.
 """
 
 import time
-from asyncio import Future, shield
-from collections.abc import Awaitable, Callable
+from asyncio import Future, gather, shield
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hookline import bodies
+from hookline.body_store import BodyStore
 from hookline.errors import (
     Error,
     MethodNotAllowed,
@@ -22,15 +23,16 @@ from hookline.errors import (
     UnknownFlow,
 )
 from hookline.event import EventId, new_event_id
-from hookline.log import Log, Position
+from hookline.log import Log
 from hookline.outcomes import reason_of, rejection
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
+from services.router.batches import reply_of, requests_of
 from services.router.registry import Registry, ServedFlow
+from services.router.uploads import Arriving, Hold, Read, Uploads, unbounded
 from services.router.verifiers import Verifier
 
-ReadBody = Callable[[int], Awaitable[bytes]]
 logger = get_logger(__name__)
 REASON_NAMES = {
     number: name.removeprefix("REASON_").lower()
@@ -55,7 +57,8 @@ class Asked(Protocol):
 class Taken(NamedTuple):
     """A request that has passed: its append is under way, and its bytes are the log's.
 
-    The request itself is let go: what waits for the log is held once.
+    The request itself is let go: what waits for the log is held once. Of a batch
+    `position` is done when all `events` have theirs, and `event_id` is the first one's.
     """
 
     request_id: str
@@ -63,8 +66,9 @@ class Taken(NamedTuple):
     body_bytes: int
     event_id: EventId
     reply: event_pb2.Reply | None
-    position: Future[Position]
+    position: Future[Any]
     begun: float
+    events: int = 1
 
 
 class Unsure(NamedTuple):
@@ -90,6 +94,8 @@ class Receiver:
         topics: Topics,
         metrics: Metrics,
         catch_up: CatchUp | None = None,
+        *,
+        body_store: BodyStore | None = None,
     ) -> None:
         self._catch_up = catch_up
         self._registry = registry
@@ -97,6 +103,7 @@ class Receiver:
         self._events = topics.events
         self.metrics = metrics
         self._rejections = Sampled(logger)
+        self._uploads = Uploads(body_store, topics.events)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
@@ -136,9 +143,11 @@ class Receiver:
                 return self._describe(request)
             served, verifier = self._admit(request, len(request.body))
             verifier.verify(request)
-            bodies.check(request, raw=served.raw)
+            events = bodies.check(request, raw=served.raw, limit=served.max_body)
         except (Rejected, Unavailable) as error:
             return self.reject(request, error)
+        if events is not None:
+            return self._append_batch(served, request, events)
         return self._append(served, request)
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
@@ -157,29 +166,57 @@ class Receiver:
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
+        hold: Hold = unbounded,
     ) -> event_pb2.Outcome:
         """Judge a request from its head, and read its body only if the head may pass.
 
-        `read_body` gets the number of bytes that the flow takes; what it raises of
-        Rejected becomes the verdict.
+        What `read` and `hold` raise of Rejected and Unavailable becomes the verdict. A
+        body that ends within 256 KiB is judged as one that was here from the beginning.
         """
         try:
             await self._know(head.flow_id)
             if head.method not in ("HEAD", "OPTIONS"):
                 served, verifier = self._admit(head, declared_size or 0)
                 verifier.verify_head(head)
-                head.body = await read_body(served.max_body)
+                self._uploads.check_size(declared_size or 0)
+                body = Arriving(read, hold, served.max_body)
+                if not await body.gather():
+                    return await self._keep(head, served, verifier, body)
+                head.body = body.gathered
         except (Rejected, Unavailable) as error:
             return self.reject(head, error)
         return await self.receive(head)
+
+    async def _keep(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifier,
+        body: Arriving,
+    ) -> event_pb2.Outcome:
+        """Take a request whose body is too large for the log. Raises as `upload` says."""
+        stored = await self._uploads.keep(head, served, verifier, body)
+        if isinstance(stored, tuple):
+            taken = self._append_batch(served, head, stored)
+            with suppress(Rejected, Unavailable):
+                await taken.position
+            return self.settle(taken)
+        head.stored_body.CopyFrom(stored)
+        taken = self._append(served, head)
+        with suppress(Rejected, Unavailable):
+            await taken.position
+        if isinstance(taken.position.exception(), Rejected):
+            # Otherwise it may be in the log, and then its body must stay.
+            await self._uploads.delete(stored)
+        return self.settle(taken)
 
     async def publish(self, request: event_pb2.Request) -> EventId:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
         await self._know(request.flow_id)
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
-        bodies.check(request, raw=served.raw)
+        bodies.check(request, raw=served.raw, limit=served.max_body)
         taken = self._append(served, request)
         await taken.position
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
@@ -233,15 +270,32 @@ class Receiver:
         return Taken(
             request.request_id,
             request.flow_id,
-            len(request.body),
+            len(request.body) or request.stored_body.size,
             event_id,
             served.reply,
             position,
             begun,
         )
 
+    def _append_batch(
+        self, served: ServedFlow, request: event_pb2.Request, events: tuple[bytes, ...]
+    ) -> Taken:
+        begun = time.perf_counter()
+        each = [self._append(served, one) for one in requests_of(request, events)]
+        ids = [one.event_id for one in each]
+        return Taken(
+            request.request_id,
+            request.flow_id,
+            len(request.body),
+            ids[0] if ids else EventId(""),
+            served.reply or reply_of(request.request_id, ids),
+            gather(*(one.position for one in each)),
+            begun,
+            len(each),
+        )
+
     def _count(self, taken: Taken) -> None:
-        self.metrics.accepted.inc()
+        self.metrics.accepted.inc(taken.events)
         self.metrics.body_bytes.inc(taken.body_bytes)
 
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from hookline.catalog import Catalog
 from hookline.components.steps import secret_names
 from hookline.event import FlowId
-from hookline.flow import Flow, Response
+from hookline.flow import MOST_BODY_BYTES, Flow, Response
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
@@ -39,7 +39,14 @@ class ServedFlow:
 class Registry:
     """Served flows by id; follows the catalog."""
 
-    def __init__(self, catalog: Catalog, secrets: Secrets, public_url: str) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        secrets: Secrets,
+        public_url: str,
+        most_body_bytes: int = MOST_BODY_BYTES,
+    ) -> None:
+        self._most_body_bytes = most_body_bytes
         self._catalog = catalog
         self._secrets = secrets
         self._public_url = public_url
@@ -93,7 +100,7 @@ class Registry:
             missing,
             version=stored.version,
             methods=flow.webhook.methods,
-            max_body=flow.webhook.max_body,
+            max_body=min(flow.webhook.max_body, self._most_body_bytes),
             raw=flow.webhook.raw,
         )
 

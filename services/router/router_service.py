@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from hookline.errors import Error, Malformed, TooLarge, Unavailable
+from hookline.errors import Malformed, Unavailable
 from hookline.outcomes import rejection
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
@@ -76,8 +76,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         head = first.head
         size = head.declared_size if head.HasField("declared_size") else None
         with self._bound.sharing() as share:
-            read_body = partial(_read_body, context, share)
-            outcome = await self._receiver.upload(head.request, size, read_body)
+            body = _Arriving(context, share)
+            outcome = await self._receiver.upload(
+                head.request, size, body.read, body.hold
+            )
+            # Where it is a refusal the rest of the body is not waited for.
             await context.write(router_pb2.UploadResponse(outcome=outcome))
 
 
@@ -145,24 +148,28 @@ def _fault(request: Asked, error: BaseException) -> event_pb2.Outcome:
     return rejection(request.request_id, Unavailable(FAULT))
 
 
-async def _read_body(context: Context, share: Share, limit: int) -> bytes:
-    """Take a body of at most so many bytes. Raises Rejected or Unavailable.
+class _Arriving:
+    """The body of one call; the edge is told to go on when the first piece is wanted."""
 
-    What is too much is read to its end and dropped: the edge listens when it has sent.
-    """
-    await context.write(router_pb2.UploadResponse(go_on=limit))
-    body = bytearray()
-    refusal: Error | None = None
-    while (part := await context.read()) is not grpc.aio.EOF:
-        if part.HasField("end"):
-            if refusal is not None:
-                raise refusal
-            return bytes(body)
-        if len(body) + len(part.chunk) > limit:
-            text = f"This flow takes bodies of at most {limit} bytes."
-            refusal = refusal or TooLarge(text)
-        elif refusal is None and not share.take(len(part.chunk)):
-            refusal = Unavailable(FULL)
-        if refusal is None:
-            body += part.chunk
-    raise Malformed(BROKE_OFF)
+    def __init__(self, context: Context, share: Share) -> None:
+        self._context = context
+        self._share = share
+        self._wanted = False
+
+    async def read(self, room: int) -> bytes:
+        """The next piece; empty at the end. Raises Malformed."""
+        if not self._wanted:
+            self._wanted = True
+            await self._context.write(router_pb2.UploadResponse(go_on=room))
+        while (part := await self._context.read()) is not grpc.aio.EOF:
+            if part.HasField("end"):
+                return b""
+            if part.chunk:
+                chunk: bytes = part.chunk
+                return chunk
+        raise Malformed(BROKE_OFF)
+
+    def hold(self, size: int) -> None:
+        """Count bytes that are kept until the answer. Raises Unavailable."""
+        if not self._share.take(size):
+            raise Unavailable(FULL)

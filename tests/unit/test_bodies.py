@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hookline.bodies import check, parse, trigger_of
 from hookline.errors import Malformed, MissingContentType
-from hookline.event import Attachment
+from hookline.event import Attachment, InMemory
 from hookline.v1 import event_pb2
 
 FORM = "application/x-www-form-urlencoded"
@@ -97,7 +97,7 @@ def test_what_does_not_parse_is_malformed(content_type: str, body: bytes) -> Non
         ("image/jpeg", "payload.jpg"),
         ("application/pdf", "payload.pdf"),
         ("application/octet-stream", "payload.bin"),
-        ("multipart/form-data; boundary=x", "payload.bin"),
+        ("multipart/mixed; boundary=x", "payload.bin"),
         ("no type at all", "payload.bin"),
         ("", "payload.bin"),
     ],
@@ -107,7 +107,7 @@ def test_any_other_type_is_a_file(content_type: str, name: str) -> None:
 
     media_type = content_type.partition(";")[0]
     assert parsed.value == {}
-    assert parsed.attachments == {name: Attachment(media_type, b"\x00\xff")}
+    assert parsed.attachments == {name: Attachment(media_type, InMemory(b"\x00\xff"))}
 
 
 def test_a_body_without_a_type_is_not_taken() -> None:

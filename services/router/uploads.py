@@ -1,0 +1,174 @@
+"""Stop 3 for large bodies: into the body store while they are judged.
+
+A body up to 256 KiB is gathered and goes on in line, as if it had been here from the
+beginning. A larger one passes through in pieces: counted, hashed, fed to signatures and
+parser, written. Only what has passed every check is completed in the store; what is
+refused, broken off or given up leaves nothing there. What is wrong with its content is
+told once a credential has matched, never before.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from hookline import bodies
+from hookline.body_store import BodyStore
+from hookline.errors import Rejected, TooLarge
+from hookline.log import Topic, partition_of
+from hookline.v1 import event_pb2
+from services.router.registry import ServedFlow
+from services.router.verifiers import Verifier
+
+IN_LINE_BYTES: Final = 256 * 1024
+# The next piece of a body, where so many bytes more are taken; empty at its end.
+# Raises Rejected or Unavailable.
+Read = Callable[[int], Awaitable[bytes]]
+# Counts bytes that stay in memory until the request is answered. Raises Unavailable.
+Hold = Callable[[int], None]
+
+
+def unbounded(_size: int) -> None:
+    """Hold whatever comes."""
+
+
+class Arriving:
+    """A body on its way here, within its flow's limit."""
+
+    def __init__(self, read: Read, hold: Hold, limit: int) -> None:
+        self._read = read
+        self._limit = limit
+        self._first: list[bytes] = []
+        self._size = 0
+        self.hold = hold
+
+    async def gather(self) -> bool:
+        """Whether the body has ended within what goes in line. Raises TooLarge."""
+        while self._size <= IN_LINE_BYTES:
+            piece = await self._next()
+            if not piece:
+                return True
+            self.hold(len(piece))
+            self._first.append(piece)
+        return False
+
+    @property
+    def gathered(self) -> bytes:
+        """What has come so far."""
+        return b"".join(self._first)
+
+    async def next(self) -> bytes:
+        """The next piece, what was gathered first; empty at the end. Raises TooLarge."""
+        return self._first.pop(0) if self._first else await self._next()
+
+    async def _next(self) -> bytes:
+        piece = await self._read(self._limit - self._size)
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise TooLarge(f"This flow takes bodies of at most {self._limit} bytes.")
+        return piece
+
+
+class Uploads:
+    """Large bodies on their way into the store."""
+
+    def __init__(self, store: BodyStore | None, events: Topic) -> None:
+        self._store = store
+        self._partitions = events.partitions
+
+    def check_size(self, declared: int) -> None:
+        """Raise TooLarge where bodies of this size have no place."""
+        if declared > IN_LINE_BYTES:
+            self._place()
+
+    async def keep(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifier,
+        body: Arriving,
+    ) -> event_pb2.StoredBody | tuple[bytes, ...]:
+        """Judge a body and keep it. Raises Rejected or Unavailable, and keeps nothing.
+
+        Of a batch nothing is kept either: its elements are given.
+        """
+        store = self._place()
+        judging = _Judging(head, served, verifier, body.hold)
+        partition = partition_of(head.flow_id.encode(), self._partitions)
+        written = 0
+        async with store.writing(partition) as writing:
+            while piece := await body.next():
+                judging.take(piece)
+                if judging.refused:
+                    continue
+                if written < store.held_bytes:
+                    body.hold(len(piece))
+                written += len(piece)
+                await writing.write(piece)
+            await judging.end()
+            if judging.events is not None:
+                return judging.events
+            return await writing.finish()
+
+    async def delete(self, stored: event_pb2.StoredBody) -> None:
+        """Delete a body that no event refers to."""
+        await self._place().delete(stored.name)
+
+    def _place(self) -> BodyStore:
+        if self._store is None:
+            raise TooLarge(
+                f"Bodies of more than {IN_LINE_BYTES} bytes have no place here: send less, "
+                "or have the operator set HOOKLINE_BODIES__STORE for routers and executors."
+            )
+        return self._store
+
+
+class _Judging:
+    """Credential and content of a body that comes in pieces."""
+
+    def __init__(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifier,
+        hold: Hold,
+    ) -> None:
+        self._signatures = verifier.begin(head)
+        self._check = bodies.begin_check(head, raw=served.raw, limit=served.max_body)
+        self._hold = hold
+        self._refusal: Rejected | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is known that the content will not do."""
+        return self._refusal is not None
+
+    @property
+    def events(self) -> tuple[bytes, ...] | None:
+        """After `end`: the elements where the body is a batch."""
+        return self._check.events
+
+    def take(self, piece: bytes) -> None:
+        """Judge the next piece. Raises what may be told already, and Unavailable."""
+        if self._signatures.gathers:
+            self._hold(len(piece))
+        self._signatures.update(piece)
+        if self._refusal is not None:
+            return
+        held = self._check.held
+        try:
+            self._check.feed(piece)
+            self._hold(self._check.held - held)
+        except Rejected as error:
+            if self._signatures.decided:
+                raise
+            self._refusal = error
+
+    async def end(self) -> None:
+        """Raise Rejected unless credential and content will do, in this order."""
+        self._signatures.end()
+        if self._refusal is not None:
+            raise self._refusal
+        if self._check.gathers:
+            await asyncio.to_thread(self._check.end)
+        else:
+            self._check.end()
