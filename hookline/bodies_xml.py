@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 import xmltodict
 
+from hookline.bodies_charset import check_charset, check_declaration
 from hookline.errors import Malformed
 from hookline.event import Value
 
@@ -52,6 +53,9 @@ def _check_bounds(body: bytes, charset: str) -> None:
 
     Only a parser finds a document type in every encoding, and none in quoted text.
     """
+    if charset:
+        check_charset(charset)
+    check_declaration(body)
     bounds = _Bounds()
     parser = expat.ParserCreate(charset or None)
     parser.StartDoctypeDeclHandler = bounds.refuse
