@@ -140,6 +140,18 @@ def encoded(draw: Random, body: Body) -> Body:
     return Body(body.content_type, content, encoding=kind)
 
 
+def packed(draw: Random, body: Body) -> Body:
+    """The same, compressed as it says."""
+    kind, pack = draw.choice((("gzip", gzip.compress), ("deflate", zlib.compress)))
+    return Body(body.content_type, pack(body.content), encoding=kind)
+
+
+def large_body(draw: Random) -> Body:
+    """Too large for the log, opaque."""
+    size = draw.choice((262_144, 262_145, 300_000, 700_000))
+    return Body("application/octet-stream", draw.randbytes(size))
+
+
 HOSTILE_TYPES: Final = (
     *("application/json", "application/json; charset=utf-16", "text/plain; charset=x"),
     *("application/xml", "text/xml; charset=utf-7", "multipart/form-data", "", ";;;"),

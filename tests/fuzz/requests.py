@@ -14,7 +14,9 @@ from tests.fuzz.bodies import (
     Body,
     encoded,
     hostile_body,
+    large_body,
     name,
+    packed,
     valid_body,
 )
 
@@ -53,6 +55,10 @@ def valid_request(draw: Random) -> Sent:
     """To a flow that takes everything."""
     method = draw.choice(("POST", "PUT", "PATCH", "POST"))
     body = valid_body(draw)
+    if draw.random() < 0.1:
+        body = packed(draw, body)
+    elif draw.random() < 0.02:
+        body = large_body(draw)
     path = f"/hook/{OPEN}" + draw.choice(
         ("", "", "/", "/a/b%2f..", "?a=1&a=2", "/x?é=%20")
     )
