@@ -108,12 +108,14 @@ bench: $(VENV)/.dev $(KAFKA) ## the figures of the README, side by side in one r
 	@$(BIN)/python -m benchmarks.ingress $(ARGS)
 	@$(BIN)/python -m benchmarks.bodies $(ARGS)
 	@$(BIN)/python -m benchmarks.refusals $(ARGS)
+	@$(BIN)/python -m benchmarks.timing
 	@$(BIN)/python -m benchmarks.services $(ARGS)
 
 fuzz: $(VENV)/.dev ## 100,000 requests made to hurt, at a process of its own; ARGS="--seed 7"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 memory: $(VENV)/.dev $(KAFKA) ## what the services hold, after many events and with the broker frozen
+	@$(BIN)/python -m benchmarks.upload_memory
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 first-webhook: $(VENV)/.dev ## how long a stranger waits: clone, make up, a webhook
