@@ -18,7 +18,7 @@ SETTINGS_default := COMPOSE_PROFILES=default
 SETTINGS_small := COMPOSE_PROFILES=small HOOKLINE_LOG=kafka://kafka:9092 HOOKLINE_KAFKA__REPLICATION=1 HOOKLINE_KAFKA__MIN_INSYNC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test kafka test-kafka docker test-compose compose-up compose-down check format docs protos bench memory first-webhook lock all clean
+.PHONY: help install up test kafka test-kafka docker test-compose compose-up compose-down check format docs protos bench fuzz memory first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -106,9 +106,16 @@ protos: $(BIN)/python ## generate hookline/v1 anew
 
 bench: $(VENV)/.dev $(KAFKA) ## the figures of the README, side by side in one run
 	@$(BIN)/python -m benchmarks.ingress $(ARGS)
+	@$(BIN)/python -m benchmarks.bodies $(ARGS)
+	@$(BIN)/python -m benchmarks.refusals $(ARGS)
+	@$(BIN)/python -m benchmarks.timing
 	@$(BIN)/python -m benchmarks.services $(ARGS)
 
+fuzz: $(VENV)/.dev ## 100,000 requests made to hurt, at a process of its own; ARGS="--seed 7"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 memory: $(VENV)/.dev $(KAFKA) ## what the services hold, after many events and with the broker frozen
+	@$(BIN)/python -m benchmarks.upload_memory
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 first-webhook: $(VENV)/.dev ## how long a stranger waits: clone, make up, a webhook

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from hookline.bodies_charset import check_charset
 from hookline.errors import Malformed
 from hookline.event import Value
 
@@ -45,6 +46,8 @@ def parse_text(body: bytes, charset: str) -> Value:
 
 def decode(body: bytes, charset: str) -> str:
     """A text in a charset, UTF-8 if none is named. Raises Malformed."""
+    if charset:
+        check_charset(charset)
     try:
         text = body.decode(charset or "utf-8")
     except LookupError as error:

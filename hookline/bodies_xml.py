@@ -9,6 +9,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 import xmltodict
 
+from hookline.bodies_charset import check_charset, check_declaration
 from hookline.errors import Malformed
 from hookline.event import Value
 
@@ -27,8 +28,6 @@ def parse_xml(body: bytes, charset: str) -> Value:
     `charset` is that of the content type; where it is empty the document's own
     declaration counts.
     """
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise Malformed(DOCTYPE)
     try:
         _Bounds().check(body, charset)
         return _plain(
@@ -59,6 +58,9 @@ class _Bounds:
 
     def check(self, body: bytes, charset: str) -> None:
         """Read a document to its end. Raises _TooMuch, and ExpatError where it is none."""
+        if charset:
+            check_charset(charset)
+        check_declaration(body)
         parser = ParserCreate(charset or None)
         parser.StartDoctypeDeclHandler = self._refuse
         parser.StartElementHandler = self._start

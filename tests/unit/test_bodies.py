@@ -44,6 +44,7 @@ def body_value(content_type: str | None, body: bytes) -> Any:
             {"a": "é"},
         ),
         ("text/xml", b"<a>&lt;&amp;</a>", {"a": "<&"}),
+        ("text/xml", b"<a><![CDATA[<!DOCTYPE html>]]></a>", {"a": "<!DOCTYPE html>"}),
         (
             FORM,
             b"a=1&a=2&b%5Bc%5D%5Bd%5D=x+y",
