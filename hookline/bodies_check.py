@@ -28,6 +28,15 @@ NO_TYPE: Final = "Send a Content-Type header with the body: any type is accepted
 RangeOf = Callable[[int, int, str], Content]
 
 
+def check_parsed_size(size: int) -> None:
+    """Raise TooLarge where a body is too large to be parsed whole."""
+    if size > MOST_PARSED_BYTES:
+        raise TooLarge(
+            f"Bodies of this type are parsed whole: send at most {MOST_PARSED_BYTES} "
+            "bytes, or send it as a file (multipart/form-data)."
+        )
+
+
 class BodyCheck:
     """Whether a body can be read by its content type, without its codings.
 
@@ -142,12 +151,7 @@ class BodyCheck:
             self._parts.feed(piece)
         elif self.gathers:
             self._held += piece
-            if self._size > MOST_PARSED_BYTES:
-                raise TooLarge(
-                    "Bodies of this type are parsed whole: send at most "
-                    f"{MOST_PARSED_BYTES} bytes, or send it as a file "
-                    "(multipart/form-data)."
-                )
+            check_parsed_size(self._size)
         elif self._digest is not None:
             self._digest.update(piece)
 

@@ -47,7 +47,7 @@ RETRY: "Final[RetryConfig]" = {
     "max_retries": 2,
     "retry_timeout": timedelta(seconds=5),
 }
-AWAY = "The store of large bodies does not answer: send the request again later."
+AWAY = "Large bodies cannot be kept at present: send the request again later."
 logger = get_logger(__name__)
 
 

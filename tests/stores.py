@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -56,6 +56,15 @@ class S3:
             answer = connection.getresponse()
             assert answer.status == 200, answer
             return answer.read().decode()
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The pieces of an object."""
+        with closing(HTTPConnection(self.endpoint)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert answer.status == 200, answer
+            yield iter(lambda: answer.read(1_000_000), b"")
 
     async def left(self, bucket: str) -> list[str]:
         """The keys of objects and of unfinished uploads."""

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.caller import Answer, upload
 from tests.processes import Service, run, service, up
-from tests.stores import bodies_in, kept
+from tests.stores import S3, Place, bodies_in, kept
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -96,6 +96,29 @@ async def test_200_mb_pass_through_one_process_in_little_memory(
 
     assert answer.status == 200, answer
     assert_kept(bodies_in(data), 200 * MB)
+    assert grown_kb < 20_000
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+async def test_200_mb_go_to_a_bucket_in_little_memory(
+    tmp_path: Path, place: Place, s3_server: S3
+) -> None:
+    """In parts; of one that is refused no part stays."""
+    flows = flow_file(tmp_path)
+    environment = {"HOOKLINE_BODIES__STORE": place.url}
+    arguments = ("--flows", str(flows), "--no-executor")
+    async with up(tmp_path / "data", *arguments, environment=environment) as one:
+        refused = await send(one.http, 210 * MB, declared=False)
+        assert (refused.status, await place.left()) == (413, [])
+        before_kb = held_kb(one, "VmRSS")
+        answer = await send(one.http, 200 * MB)
+        grown_kb = held_kb(one, "VmHWM") - before_kb
+
+    assert answer.status == 200, answer
+    [key] = await place.left()
+    bucket = place.url.split("/")[2]
+    with s3_server.reading(f"/{bucket}/{key}") as pieces:
+        assert digest_of(pieces) == digest_of(pieces_of(200 * MB))
     assert grown_kb < 20_000
 
 

@@ -1,9 +1,15 @@
 """Events whose bodies are in the body store: none fails because the store is away."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from hookline import components
+from hookline.components import Effect, Resources
+from hookline.errors import Unavailable
+from hookline.event import Message
 from hookline.v1 import execution_pb2
 from tests.instance import running
 from tests.stores import bodies_in, kept
@@ -67,6 +73,44 @@ async def test_an_event_waits_for_its_store(
     assert ended.result == b"200001"
 
 
+class Reading:
+    """A component for which the store of bodies is away at first."""
+
+    effect: ClassVar = Effect.ONCE
+    away: ClassVar[int] = 1
+
+    class Parameters(components.Parameters):
+        """None."""
+
+    def __init__(self, _parameters: Parameters, _resources: Resources) -> None:
+        pass
+
+    async def run(self, message: Message) -> Sequence[Message]:
+        """Fail once as a body that cannot be read makes it fail."""
+        if Reading.away:
+            Reading.away -= 1
+            raise Unavailable("the body store does not answer")
+        return (message,)
+
+
+async def test_a_step_that_misses_the_store_is_not_failed_for_it(
+    tmp_path: Path,
+) -> None:
+    """It is run again, though it has one attempt, and none is counted."""
+    flow = """
+id: reading
+trigger: {webhook: {auth: {type: none}}}
+steps: [{id: read, use: reading, retry: {maximum_attempts: 1}}]
+"""
+    types: dict[str, Any] = {"reading": Reading}
+    async with running(tmp_path, flow, types=types) as hookline:
+        answer = await hookline.send("reading", b"{}")
+        ended = await hookline.ends.wait(answer.headers["x-event-id"])
+
+    assert ended.status == execution_pb2.STATUS_COMPLETED
+    assert ended.attempts == 1
+
+
 async def test_an_event_whose_body_is_gone_is_a_dead_letter(tmp_path: Path) -> None:
     """It says what is missing; those behind it run."""
     event_id = await accept(tmp_path)
@@ -79,3 +123,17 @@ async def test_an_event_whose_body_is_gone_is_a_dead_letter(tmp_path: Path) -> N
 
     assert letter.event.id == event_id
     assert "is not there" in letter.reason
+
+
+async def test_the_operator_bounds_what_flows_may_take(tmp_path: Path) -> None:
+    """A flow that asks for more is a mistake, with its line and the setting."""
+    environment = {"HOOKLINE_BODIES__MOST_BYTES": "1000000"}
+    greedy = FLOW.replace("{auth", "{max_body: 2MB, auth")
+    async with running(tmp_path, FLOW, environment=environment) as hookline:
+        refused = await hookline.apply(greedy)
+        beyond = await hookline.send("counting", b"[" + b" " * 1_000_000 + b"]")
+
+    [mistake] = refused.mistakes
+    assert (mistake.line, mistake.field) == (3, "trigger.webhook.max_body")
+    assert "HOOKLINE_BODIES__MOST_BYTES" in mistake.text
+    assert beyond.status == 413

@@ -19,7 +19,7 @@ from hookline.v1 import event_pb2
 from tests.caller import Answer, request_bytes, upload
 from tests.instance import running
 from tests.routers import edge, public, routing
-from tests.stores import Place
+from tests.stores import Place, bodies_in, kept
 from tests.waiting import until_asked
 
 KIB = 1024
@@ -287,3 +287,24 @@ async def test_a_body_that_crosses_the_limit_is_refused_there(
     assert answer.status == 413
     assert sent < 100_000_000
     assert await place.left() == []
+
+
+async def test_nothing_is_gathered_for_who_may_not_send(tmp_path: Path) -> None:
+    """A body that is parsed whole is in memory once its sender is known, not before."""
+    url = bodies_in(tmp_path).as_uri()
+    body = json(9_000_000)
+    async with (
+        routing(tmp_path, *FLOWS, bodies=url, environment=SECRETS) as router,
+        router.serving(most_bytes_in_flight=8_000_000) as address,
+        edge(address) as client,
+        public(client) as http,
+    ):
+        strange, known = [
+            await upload(http, "/hook/signed", [JSON, signed], [body], size=len(body))
+            for signed in (signature(body, "another key"), signature(body))
+        ]
+
+    assert strange.status == 401
+    # There is room for what is on its way, and none for the whole.
+    assert known.status == 503
+    assert not kept(bodies_in(tmp_path))

@@ -228,6 +228,29 @@ async def test_a_router_that_goes_in_mid_body(
         assert_unavailable(outcome)
 
 
+async def test_an_edge_that_goes_in_mid_body_leaves_nothing(
+    router: Router, tmp_path: Path
+) -> None:
+    """Its router sees the call end, and deletes what it has written."""
+    pieces = [b"x" * 190_000] * 2
+    head = request("open", b"")
+    head.headers[0].value = b"application/octet-stream"
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0) if pieces else await asyncio.Future()
+
+    async with router.serving() as address, asyncio.TaskGroup() as tasks:
+        async with edge(address) as client:
+            await until(lambda: client.ready)
+            sending = tasks.create_task(client.upload(head, None, read))
+            await until(lambda: not pieces)
+        outcome = await sending
+        await until(lambda: not kept(bodies_in(tmp_path)))
+
+    assert_unavailable(outcome)
+    assert not router.log.appended
+
+
 async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> None:
     """A piece that does not fit is 503; the pieces before it count no more."""
     whole = body_of(350_000)

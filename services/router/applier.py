@@ -53,7 +53,8 @@ class Applier:
         return read_flows(files, self._check)
 
     def _check(self, flow: Flow) -> Iterator[tuple[Place, str]]:
-        if flow.webhook.max_body > self._most_body_bytes:
+        asked = "max_body" in flow.webhook.model_fields_set
+        if asked and flow.webhook.max_body > self._most_body_bytes:
             text = (
                 f"a body has at most {self._most_body_bytes} bytes here: ask for less, or "
                 "have the operator raise HOOKLINE_BODIES__MOST_BYTES"

@@ -2,17 +2,19 @@
 
 A body up to 256 KiB is gathered and goes on in line, as if it had been here from the
 beginning. A larger one passes through in pieces: counted, hashed, fed to signatures and
-parser, written. Only what has passed every check is completed in the store; what is
+parser, written. Nothing is completed in the store before a credential has matched; what is
 refused, broken off or given up leaves nothing there. What is wrong with its content is
-told once a credential has matched, never before.
+told once a credential has matched, never before; and for a sender who is not known yet no
+body is gathered: what is parsed whole is read again from the store then.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from hookline import bodies
+from hookline.bodies_check import check_parsed_size
 from hookline.body_store import BodyStore
-from hookline.errors import Rejected, TooLarge
+from hookline.errors import Rejected, TerminalError, TooLarge, Unavailable
 from hookline.log import Topic, partition_of
 from hookline.v1 import event_pb2
 from services.router.guards import Verifies
@@ -117,10 +119,14 @@ class Uploads:
                     body.hold(len(piece))
                 written += len(piece)
                 await writing.write(piece)
-            await judging.end()
-            if judging.events is not None:
-                return judging.events
-            return await writing.finish()
+            judging.verify()
+            if not judging.later:
+                await judging.end()
+                if judging.events is not None:
+                    return judging.events
+                return await writing.finish()
+            stored = await writing.finish()
+        return await _judge_later(judging, store, stored)
 
     async def delete(self, stored: event_pb2.StoredBody) -> None:
         """Delete a body that no event refers to."""
@@ -148,7 +154,10 @@ class _Judging:
         self._signatures = verifier.begin(head)
         self._check = bodies.begin_check(head, raw=served.raw, limit=served.max_body)
         self._hold = hold
+        self._size = 0
         self._refusal: Rejected | None = None
+        # What would be gathered waits until the sender is known.
+        self.later = self._check.gathers and not self._signatures.decided
 
     @property
     def refused(self) -> bool:
@@ -162,23 +171,57 @@ class _Judging:
 
     async def take(self, piece: bytes) -> None:
         """Judge the next piece. Raises what may be told already, and Unavailable."""
+        self._size += len(piece)
         if self._signatures.gathers:
             self._hold(len(piece))
         self._signatures.update(piece)
-        if self._refusal is not None:
-            return
-        held = self._check.held
+        if self.later:
+            check_parsed_size(self._size)
+        elif self._refusal is None:
+            await self._feed(piece)
+
+    async def _feed(self, piece: bytes) -> None:
         try:
-            await self._check.take(piece)
-            self._hold(self._check.held - held)
+            await self.feed(piece)
         except Rejected as error:
             if self._signatures.decided:
                 raise
             self._refusal = error
 
-    async def end(self) -> None:
-        """Raise Rejected unless credential and content will do, in this order."""
+    async def feed(self, piece: bytes) -> None:
+        """Judge the content of a piece. Raises Rejected, and Unavailable."""
+        held = self._check.held
+        await self._check.take(piece)
+        self._hold(self._check.held - held)
+
+    def verify(self) -> None:
+        """Raise Rejected unless the credential will do, and the content as far as seen."""
         self._signatures.end()
         if self._refusal is not None:
             raise self._refusal
+
+    async def end(self) -> None:
+        """Raise Rejected unless the content as a whole will do."""
         await self._check.finish()
+
+
+async def _judge_later(
+    judging: _Judging, store: BodyStore, stored: event_pb2.StoredBody
+) -> event_pb2.StoredBody | tuple[bytes, ...]:
+    """Judge content that is in the store, of a sender who may send.
+
+    Raises Rejected and Unavailable; what is not kept is deleted.
+    """
+    kept = False
+    try:
+        async for piece in store.read(stored):
+            await judging.feed(piece)
+        await judging.end()
+        kept = judging.events is None
+    except TerminalError as error:
+        # It was whole a moment ago: a repeat writes it anew.
+        raise Unavailable(str(error)) from error
+    finally:
+        if not kept:
+            await store.delete(stored.name)
+    return stored if judging.events is None else judging.events
