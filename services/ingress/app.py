@@ -20,6 +20,7 @@ from aiohttp.web_exceptions import HTTPException
 from hookline.errors import Malformed, TooLarge, TooSlow
 from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
+from services.ingress.connection import Connection
 from services.ingress.replies import answer, problem
 
 PREFIX = "/hook/"
@@ -83,6 +84,9 @@ class Ingress:
             request = _as_request(http)
         except UnicodeEncodeError:
             text = "Percent-encode the URL: it has bytes that are no text."
+            return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
+        if len(http.headers.getall("Authorization", ())) > 1:
+            text = "Send one Authorization header: with two, which one counts?"
             return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
@@ -166,6 +170,6 @@ def _request_id(http: web.BaseRequest) -> str:
 
 
 def _remote(http: web.BaseRequest) -> str:
-    """The sender's address; the connection knows it, and remembers."""
-    peer = http.protocol.peername
-    return str(peer[0]) if isinstance(peer, tuple) else ""
+    """The sender's address; its connection knows."""
+    connection = http.protocol
+    return connection.remote(http) if isinstance(connection, Connection) else ""
