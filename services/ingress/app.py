@@ -21,6 +21,7 @@ from hookline.errors import Malformed, TooLarge, TooSlow
 from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
 from services.ingress.connection import Connection
+from services.ingress.framing import unclear
 from services.ingress.replies import answer, problem
 
 PREFIX = "/hook/"
@@ -80,13 +81,12 @@ class Ingress:
 
     async def receive(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
+        if (text := unclear(http)) is not None:
+            return _ended(text, http)
         try:
             request = _as_request(http)
         except UnicodeEncodeError:
             text = "Percent-encode the URL: it has bytes that are no text."
-            return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
-        if len(http.headers.getall("Authorization", ())) > 1:
-            text = "Send one Authorization header: with two, which one counts?"
             return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
@@ -162,6 +162,13 @@ def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
         remote=_remote(http),
         received_at_us=time.time_ns() // 1000,
     )
+
+
+def _ended(text: str, http: web.BaseRequest) -> web.StreamResponse:
+    """A refusal with which the connection ends: what comes next on it is in doubt."""
+    response = problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
+    response.force_close()
+    return response
 
 
 def _request_id(http: web.BaseRequest) -> str:

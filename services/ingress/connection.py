@@ -104,7 +104,7 @@ class Connection(web.RequestHandler):
         at = 0
         while at < len(data) and not (self._deaf or self._close or self._force_close):
             size = self._piece_size(data, at)
-            self._receive(data[at : at + size] if size < len(data) else data)
+            self._receive(data[at : at + size])
             at += size
 
     def _piece_size(self, data: bytes, at: int) -> int:
@@ -115,7 +115,7 @@ class Connection(web.RequestHandler):
             return max(self._declared - body.total_bytes, PIECE_BYTES)
         room = MOST_HEAD_BYTES - self.head_bytes
         end = data.find(END_OF_HEAD, at, at + room)
-        return room + 1 if end < 0 else end + len(END_OF_HEAD) - at
+        return room if end < 0 else end + len(END_OF_HEAD) - at
 
     def _receive(self, data: bytes) -> None:
         if self._deaf:
@@ -148,7 +148,7 @@ class Connection(web.RequestHandler):
         self.head_bytes += size
         if self.head_since is None:
             self.head_since = self._loop.time()
-        if self.head_bytes > MOST_HEAD_BYTES:
+        if self.head_bytes >= MOST_HEAD_BYTES:  # and it is not complete
             self._refuse(event_pb2.REASON_HEAD_TOO_LARGE, HEAD_TOO_LARGE)
 
     def _count_body(self, body: StreamReader, size: int, grown: int) -> None:
@@ -200,6 +200,13 @@ class Connection(web.RequestHandler):
                 self.abort()
         elif self.head_since is not None and self.head_since <= oldest and self._idle:
             self._refuse(event_pb2.REASON_TOO_SLOW, HEAD_TOO_SLOW)
+
+    def _process_keepalive(self) -> None:
+        """Aiohttp's timer: for connections that are used no more, not for a slow head."""
+        if self.head_since is None:
+            super()._process_keepalive()
+        else:
+            self._keepalive_handle = None
 
     def pause_writing(self) -> None:
         """Notice that answers are not taken."""
