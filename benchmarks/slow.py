@@ -34,8 +34,7 @@ KINDS = (
     (LINE + b"Content-Length: 99999\r\n\r\n", b" "),
 )
 A_SECOND = 200
-# Medians of rounds that differ by less say nothing; a busy machine alone does that.
-NOISE = 1.25
+# A difference below this says nothing, nor one that rounds alone have among themselves.
 NOISE_MS = 2.0
 BACK_S = 20.0
 
@@ -92,7 +91,7 @@ async def dribble(address: str, number: int) -> None:
                 await asyncio.wait([ended], timeout=1.0)
             with contextlib.suppress(ConnectionError):
                 ended.result()
-            print(f"{time.monotonic() - begun:.2f}")
+            print(f"{time.monotonic() - begun:.2f}", flush=True)
         finally:
             ended.cancel()
             writer.close()
@@ -161,12 +160,12 @@ async def measure(address: str, pid: int, options: argparse.Namespace) -> bool:
             f"{p(beside[-1], 50):.1f} p99 {p(beside[-1], 99):.1f} ms; "
             f"descriptors back after {back_s:.1f} s"
         )
-    without = median(p(one, 99) for one in alone)
-    with_them = median(p(one, 99) for one in beside)
-    same = with_them <= max(without * NOISE, without + NOISE_MS)
+    p99s = [p(one, 99) for one in alone]
+    without, with_them = median(p99s), median(p(one, 99) for one in beside)
+    same = with_them <= max(*p99s, without + NOISE_MS)
     print(
-        f"p99 {without:.1f} ms alone, {with_them:.1f} ms beside "
-        f"{options.connections} slow connections: "
+        f"p99 {without:.1f} ms alone ({min(p99s):.1f} to {max(p99s):.1f}), "
+        f"{with_them:.1f} ms beside {options.connections} slow connections: "
         f"{'unchanged within noise' if same else 'CHANGED'}"
     )
     if lives:
@@ -185,8 +184,6 @@ def main() -> None:
     parser.add_argument("--dribble", metavar="ADDRESS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.dribble:
-        # What it has printed is whole when it is ended.
-        sys.stdout.reconfigure(line_buffering=True)
         asyncio.run(dribble_all(options.dribble, options.connections))
     with tempfile.TemporaryDirectory() as scratch:
         flows = Path(scratch) / "flows"
