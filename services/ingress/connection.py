@@ -29,6 +29,9 @@ PIECE_BYTES: Final = 4096
 # Around chunks of a single byte stand five; senders that sign each chunk add a line.
 AROUND_A_BYTE: Final = 8
 SPARE_BYTES: Final = 16 * 1024
+# Who sends a body that is refused from its head mostly reads the answer after it: closed
+# at once, it would see its connection break, and no answer.
+LINGER_S: Final = 2.0
 END_OF_HEAD: Final = b"\r\n\r\n"
 NO_ID = "0" * 32
 TOO_MANY_HEADERS = "Too many headers received"  # as aiohttp says it
@@ -166,6 +169,7 @@ class Connection(web.RequestHandler):
 
     def _break_body(self, text: str) -> None:
         """Tell whoever reads the body that its rest will not come."""
+        self.close_with_answer()
         if self._body is not None:
             self._body.set_exception(web.RequestPayloadError(text))
 
@@ -217,6 +221,10 @@ class Connection(web.RequestHandler):
         """Notice that they are again."""
         super().resume_writing()
         self._stalled_since = None
+
+    def close_with_answer(self) -> None:
+        """Have nothing read and dropped of a body whose request is refused."""
+        self._lingering_time = 0.0
 
     def abort(self) -> None:
         """End it at once."""
@@ -279,7 +287,7 @@ def server_options(keepalive_timeout_s: float) -> dict[str, Any]:
         "access_log": None,
         "auto_decompress": False,
         "keepalive_timeout": keepalive_timeout_s,
-        "lingering_time": 0.0,
+        "lingering_time": LINGER_S,
         "logger": logging.getLogger("aiohttp.server"),
         # Ours counts the whole head and comes first; these are for a line of it.
         "max_line_size": MOST_HEAD_BYTES,

@@ -301,6 +301,21 @@ async def test_a_chunked_body_without_an_end_is_413_at_the_limit(
     assert sent < 30_000_000  # what the sockets hold, and no more
 
 
+@pytest.mark.security("S14")
+async def test_a_sender_of_much_too_much_gets_its_answer(hookline: Instance) -> None:
+    """S14: even if it reads only when it has sent all of it, and not a broken pipe."""
+    host, _, port = hookline.hosted.http.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    size = 20_000_000
+
+    writer.write(http(b"Content-Length: %d" % size, body=b" " * size))
+    await writer.drain()
+    answer = await read_answer(reader)
+
+    writer.close()
+    assert_refused(answer, 413, "too-large")
+
+
 @pytest.mark.security("S26")
 async def test_two_authorizations_are_400(hookline: Instance) -> None:
     """S26: which one was checked would be anyone's guess."""
