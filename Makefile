@@ -18,7 +18,7 @@ SETTINGS_default := COMPOSE_PROFILES=default
 SETTINGS_small := COMPOSE_PROFILES=small HOOKLINE_LOG=kafka://kafka:9092 HOOKLINE_KAFKA__REPLICATION=1 HOOKLINE_KAFKA__MIN_INSYNC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test kafka test-kafka docker test-compose compose-up compose-down check format docs protos bench fuzz memory first-webhook lock all clean
+.PHONY: help install up test kafka test-kafka docker proxies test-compose compose-up compose-down check format docs protos bench fuzz memory first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -65,6 +65,9 @@ test-kafka: $(VENV)/.dev $(KAFKA) ## the tests on a real Kafka
 
 docker: $(VENV)/.dev ## a Docker engine for the tests, where none answers (on Debian, as root)
 	@$(BIN)/python -m tests.engine
+
+proxies: $(VENV)/.dev ## nginx and HAProxy for the tests, from Debian's packages, into .proxies
+	@$(BIN)/python -m tests.proxies
 
 test-compose: $(VENV)/.dev ## the tests of image and compose file, on a real Docker engine
 	@$(BIN)/python -m pytest -q -m docker $(ARGS)
@@ -128,4 +131,4 @@ lock: ## pin everything anew (needs uv)
 all: check test test-kafka test-compose ## what CI runs
 
 clean: ## forget the environment and generated code
-	rm -rf $(VENV) .kafka .docker hookline/v1
+	rm -rf $(VENV) .kafka .docker .proxies hookline/v1

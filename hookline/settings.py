@@ -42,6 +42,7 @@ def _split(value: Any) -> Any:
 
 
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 
 
 class Section(BaseModel):
@@ -61,6 +62,33 @@ class Ingress(Section):
     )
     body_floor_bytes_per_s: int = Field(
         1024, gt=0, description="A body that arrives more slowly is refused: 408."
+    )
+    keepalive_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds that a connection stays open after an answer; more than a "
+        "proxy in front keeps its own.",
+    )
+    most_connections: int = Field(
+        10_000,
+        gt=0,
+        description="Connections at once, about 11 KiB each; beyond it those without a "
+        "request make room. Fewer where there are too few descriptors.",
+    )
+    most_connections_per_address: int = Field(
+        1000,
+        gt=0,
+        description="Connections at once from an IPv4 address or an IPv6 network of 64 "
+        "bits, at most half of all; trusted proxies have no bound of their own.",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Networks of the proxies in front, as in `10.0.0.0/8`: only what they "
+        "say of a sender's address is believed.",
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for",
+        description="The header in which they say it; any other is ignored.",
     )
     router_token: SecretStr = Field(
         SecretStr(""),
@@ -188,8 +216,8 @@ class Executor(Section):
 class Egress(Section):
     """Where steps may go besides public addresses."""
 
-    allow: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)] = (
-        Field((), description="Networks that steps may call, as in `10.0.0.0/8`.")
+    allow: Networks = Field(
+        (), description="Networks that steps may call, as in `10.0.0.0/8`."
     )
 
 

@@ -207,6 +207,22 @@ class EdgeMetrics:
             "Bytes of requests that routers have not answered",
             registry=registry,
         )
+        self.connections = Gauge(
+            "hookline_http_connections",
+            "Connections that are open on the public port",
+            registry=registry,
+        )
+        self._refused = Counter(
+            "hookline_http_connections_refused",
+            "Connections ended for want of a place: an address had its share, all were "
+            "taken, or one that was idle made room",
+            ["reason"],
+            registry=registry,
+        )
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that got no place, or lost it."""
+        self._refused.labels(reason).inc()
 
     def answered(self, status: int) -> None:
         """Count an answer."""

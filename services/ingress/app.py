@@ -15,6 +15,8 @@ from aiohttp import web
 from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
 from services.ingress.body import Body, Read
+from services.ingress.connection import Connection
+from services.ingress.framing import unclear
 from services.ingress.replies import answer, problem
 
 PREFIX = "/hook/"
@@ -55,6 +57,8 @@ class Ingress:
 
     async def receive(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
+        if (text := unclear(http)) is not None:
+            return _ended(text, http)
         try:
             request = _as_request(http)
         except UnicodeEncodeError:
@@ -104,12 +108,19 @@ def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
     )
 
 
+def _ended(text: str, http: web.BaseRequest) -> web.StreamResponse:
+    """A refusal with which the connection ends: what comes next on it is in doubt."""
+    response = problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
+    response.force_close()
+    return response
+
+
 def _request_id(http: web.BaseRequest) -> str:
     sent = http.headers.get("x-request-id", "")
     return sent if REQUEST_ID.fullmatch(sent) else f"{RANDOM.getrandbits(128):032x}"
 
 
 def _remote(http: web.BaseRequest) -> str:
-    """The sender's address; the connection knows it, and remembers."""
-    peer = http.protocol.peername
-    return str(peer[0]) if isinstance(peer, tuple) else ""
+    """The sender's address; its connection knows."""
+    connection = http.protocol
+    return connection.remote(http) if isinstance(connection, Connection) else ""
