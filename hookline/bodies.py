@@ -18,7 +18,7 @@ from hookline.bodies_kinds import (
 )
 from hookline.bodies_stored import DecodedRange, StoredRange
 from hookline.body_store import BodyStore
-from hookline.errors import Malformed, MissingContentType, Unavailable
+from hookline.errors import Malformed, MissingContentType, Rejected, Unavailable
 from hookline.event import Content, InMemory, Trigger, Value
 from hookline.flow import REQUEST_LIMIT_BYTES
 from hookline.v1 import event_pb2
@@ -136,7 +136,7 @@ def check(
 
 def begin_check(request: event_pb2.Request, *, raw: bool, limit: int) -> BodyCheck:
     """The same for a body that comes in pieces; raises nothing before it comes."""
-    refusal: Malformed | None = None
+    refusal: Rejected | None = None
     try:
         if request.query:
             raw = raw or _asks_for_raw(parse_form(request.query.encode()))

@@ -18,7 +18,13 @@ from hookline.bodies_kinds import (
     read_raw,
 )
 from hookline.bodies_multipart import Multipart
-from hookline.errors import Malformed, MissingContentType, TooLarge
+from hookline.errors import (
+    Malformed,
+    MissingContentType,
+    Rejected,
+    TooLarge,
+    UnsupportedCoding,
+)
 from hookline.event import Attachment, Content
 
 # What is parsed whole takes a multiple of its size as a value.
@@ -59,7 +65,7 @@ class BodyCheck:
         self._decoder: Decoder | None = None
         self._parts: Multipart | None = None
         # What is wrong from the start is not told before there is a body.
-        self.refusal: Malformed | None = None
+        self.refusal: Rejected | None = None
         in_parts = kind is not None and kind.boundary is not None and not raw
         self.gathers = kind is not None and (raw or not (kind.is_file or in_parts))
         try:
@@ -69,7 +75,7 @@ class BodyCheck:
                 self._parts = Multipart(
                     kind.boundary or "", read_field, digests=digests
                 )
-        except Malformed as error:
+        except (Malformed, UnsupportedCoding) as error:
             self.refusal = error
         self._held = bytearray()
         self._size = 0

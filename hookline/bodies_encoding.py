@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import brotli
 from backports import zstd
 
-from hookline.errors import Malformed, TooLarge
+from hookline.errors import Malformed, TooLarge, UnsupportedCoding
 
 PIECE_BYTES: Final = 256 * 1024
 MOST_CODINGS: Final = 2
@@ -161,12 +161,12 @@ class Decoder:
     """Takes the codings of one body off it, the last one applied first."""
 
     def __init__(self, content_encoding: str, limit: int) -> None:
-        """Raises Malformed where a coding is not known, or there are too many."""
+        """Raises UnsupportedCoding where one is not known, or there are too many."""
         names = codings_of(content_encoding)
         if len(names) > MOST_CODINGS:
-            raise Malformed(f"Send at most {MOST_CODINGS} content codings.")
+            raise UnsupportedCoding(f"Send at most {MOST_CODINGS} content codings.")
         if unknown := [name for name in names if name not in CODINGS]:
-            raise Malformed(
+            raise UnsupportedCoding(
                 f"The content coding {unknown[0][:32]!r} is not known: send gzip, "
                 "deflate, br, zstd, or none."
             )

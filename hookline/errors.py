@@ -7,6 +7,7 @@ Error
 │  ├─ Unauthenticated       credential missing or wrong
 │  ├─ Malformed             the body does not parse as its content type
 │  ├─ MissingContentType    a body without a content type
+│  ├─ UnsupportedCoding     a content coding that is not known, or too many of them
 │  ├─ TooLarge              over the limit
 │  ├─ HeadTooLarge          too many headers, or too long ones
 │  └─ TooSlow               headers or body did not arrive in time
@@ -61,6 +62,10 @@ class Malformed(Rejected):
 
 class MissingContentType(Rejected):
     """There is a body and no Content-Type."""
+
+
+class UnsupportedCoding(Rejected):
+    """The body's content codings are none that are undone here."""
 
 
 class TooLarge(Rejected):

@@ -94,6 +94,11 @@ class HmacAuth(Model):
                 raise ValueError(f"the template has {{{name}}}; it may have {known}")
         if "ts" in named and not self.timestamp_header:
             raise ValueError("a template with {ts} needs timestamp_header")
+        if self.timestamp_header and "ts" not in named:
+            raise ValueError(
+                "timestamp_header is not signed, and a repeat could bring a new time: "
+                "put {ts} into the template"
+            )
         if "id" in named and not self.id_header:
             raise ValueError("a template with {id} needs id_header")
         return self

@@ -27,6 +27,11 @@ PROBLEMS: dict[int, tuple[int, str, str]] = {
     event_pb2.REASON_UNAVAILABLE: (503, "unavailable", "Service unavailable"),
     event_pb2.REASON_TOO_SLOW: (408, "too-slow", "Request timed out"),
     event_pb2.REASON_HEAD_TOO_LARGE: (431, "head-too-large", "Headers too large"),
+    event_pb2.REASON_UNSUPPORTED_CODING: (
+        415,
+        "unsupported-coding",
+        "Content coding not supported",
+    ),
     event_pb2.REASON_TOO_MANY_REQUESTS: (429, "too-many-requests", "Too many requests"),
 }
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.bodies_encoding import PIECE_BYTES, Decoder, decoded
-from hookline.errors import Malformed, TooLarge
+from hookline.errors import Malformed, TooLarge, UnsupportedCoding
 
 MB = 1024 * 1024
 
@@ -111,7 +111,7 @@ def test_members_in_a_row_are_one_body(pack: Callable[[bytes], bytes]) -> None:
 
 @pytest.mark.parametrize("coding", ["compress", "gzip, compress", "gzip, gzip, gzip"])
 def test_others_and_more_of_them_are_refused(coding: str) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(UnsupportedCoding):
         Decoder(coding, MB)
 
 
