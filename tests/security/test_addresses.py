@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from hookline.cli.hosting import Hosted
+from hookline.telemetry import printable
 from services.ingress.senders import FORWARDED, FORWARDED_FOR, Senders, share_of
 from tests.caller import Answer, Pairs, call, read_answer, request_bytes
 from tests.instance import JSON, Instance, running
@@ -259,6 +260,16 @@ async def test_what_is_sent_writes_no_lines_of_its_own(tmp_path: Path) -> None:
     for line in lines:
         assert not set(line) & {*range(32), 127}
         assert msgspec.json.decode(line).get("event") != "forged"
+
+
+@pytest.mark.security("S36")
+@pytest.mark.parametrize("text", BREAKERS)
+def test_what_is_sent_moves_no_cursor(text: str) -> None:
+    """S36: on a terminal, control characters are escaped."""
+    line = printable(None, "info", {"event": "event.rejected", "cause": text})
+
+    assert line["cause"].isprintable()
+    assert line["event"] == "event.rejected"
 
 
 @pytest.mark.security("S37")
