@@ -56,6 +56,7 @@ def configure(*, verbose: bool = False) -> None:
         )
         if not terminal
         else structlog.processors.StackInfoRenderer(),
+        *([printable] if terminal else []),
     ]
     structlog.configure(
         processors=[*shared, renderer],
@@ -78,6 +79,16 @@ def configure(*, verbose: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # It writes access tokens at DEBUG.
     logging.getLogger("oauthlib").setLevel(logging.INFO)
+
+
+def printable(_logger: Any, _method: str, line: Any) -> Any:
+    """Escape what would move a terminal's cursor; JSON escapes it by itself."""
+    for key, value in line.items():
+        if isinstance(value, str) and key != "stack" and not value.isprintable():
+            line[key] = "".join(
+                one if one.isprintable() else repr(one)[1:-1] for one in value
+            )
+    return line
 
 
 class Sparing(logging.Filter):

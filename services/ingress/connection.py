@@ -32,6 +32,7 @@ SPARE_BYTES: Final = 16 * 1024
 # Who sends a body that is refused from its head mostly reads the answer after it: closed
 # at once, it would see its connection break, and no answer.
 LINGER_S: Final = 2.0
+MOST_LINGER_BYTES: Final = 32 * 1024 * 1024
 END_OF_HEAD: Final = b"\r\n\r\n"
 NO_ID = "0" * 32
 TOO_MANY_HEADERS = "Too many headers received"  # as aiohttp says it
@@ -65,7 +66,7 @@ class Connection(web.RequestHandler):
     # The body that is on its way, and what came around its chunks.
     _body: StreamReader | None = None
     _declared: int | None = None
-    _around = _barren = 0
+    _around = _barren = _dropped = 0
     _deaf = False
 
     def __init__(
@@ -158,6 +159,11 @@ class Connection(web.RequestHandler):
         if body.is_eof():
             self._body = None
             return
+        if not self._request_in_progress:  # it is refused, and nobody reads on
+            self._dropped += size
+            if self._dropped > MOST_LINGER_BYTES:
+                self.force_close()
+                return
         if self._declared is not None or not size:
             return
         self._barren = 0 if grown else self._barren + size

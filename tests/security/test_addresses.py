@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from hookline.cli.hosting import Hosted
+from hookline.telemetry import printable
 from services.ingress.senders import FORWARDED, FORWARDED_FOR, Senders, share_of
 from tests.caller import Answer, Pairs, call, read_answer, request_bytes
 from tests.instance import JSON, Instance, running
@@ -261,6 +262,16 @@ async def test_what_is_sent_writes_no_lines_of_its_own(tmp_path: Path) -> None:
         assert msgspec.json.decode(line).get("event") != "forged"
 
 
+@pytest.mark.security("S36")
+@pytest.mark.parametrize("text", BREAKERS)
+def test_what_is_sent_moves_no_cursor(text: str) -> None:
+    """S36: on a terminal, control characters are escaped."""
+    line = printable(None, "info", {"event": "event.rejected", "cause": text})
+
+    assert line["cause"].isprintable()
+    assert line["event"] == "event.rejected"
+
+
 @pytest.mark.security("S37")
 async def test_metrics_do_not_grow_with_what_is_asked_for(tmp_path: Path) -> None:
     """S37: random flows and paths, methods and addresses add no series."""
@@ -272,22 +283,23 @@ async def test_metrics_do_not_grow_with_what_is_asked_for(tmp_path: Path) -> Non
         text = (await call(address, "GET", "/metrics")).body.decode()
         return {line.rpartition(" ")[0] for line in text.splitlines()}
 
-    def asked(start: int) -> bytes:
-        return b"".join(
-            request_bytes("PUT", f"/{place}{number}", [JSON], b"1")
-            for number in range(start, start + 2_000)
-            for place in ("hook/flow-", "hook/open/", "")
-        )
+    async def ask(address: str, start: int) -> None:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        places = ("hook/flow-", "hook/open/", "")
+        for number in range(start, start + 20):
+            for place in places:
+                path = f"/{place}{number}"
+                writer.write(request_bytes("PUT", path, [JSON], b"1"))
+        for _ in range(20 * len(places)):
+            await read_answer(reader)
+        writer.close()
 
     async with up(tmp_path / "data", "--flows", str(flows)) as instance:
-        host, _, port = instance.http.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
         seen = []
-        for start in (0, 2_000, 4_000):
-            writer.write(asked(start))
-            for _ in range(3 * 2_000):
-                await read_answer(reader)
+        for start in (0, 1_000, 2_000):
+            asking = [ask(instance.http, start + 20 * one) for one in range(50)]
+            await asyncio.gather(*asking)
             seen.append(await series(instance.admin))
-        writer.close()
 
     assert seen[0] == seen[1] == seen[2]

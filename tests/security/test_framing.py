@@ -298,7 +298,7 @@ async def test_a_chunked_body_without_an_end_is_413_at_the_limit(
     assert_refused(answer, 413, "too-large")
     assert sending.done()
     sending.exception()  # it may have broken off, or seen the end
-    assert sent < 30_000_000  # what the sockets hold, and no more
+    assert sent < 100_000_000  # what is read and dropped, and what the sockets hold
 
 
 @pytest.mark.security("S14")
