@@ -45,10 +45,10 @@ LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 class Own:
     """The headers and parameters of a flow's credentials, in lower case.
 
-    `secret` ones are never shown; `open` ones are, for they say why a signature is stale.
+    `hidden` ones are never shown; `open` ones are, for they say why a signature is stale.
     """
 
-    secret: frozenset[bytes]
+    hidden: frozenset[bytes]
     open: frozenset[bytes]
     parameters: frozenset[str]
 
@@ -161,7 +161,7 @@ def _without_credentials(
 
 
 def _is_shown(name: bytes, own: Own, *, whole: bool) -> bool:
-    if name in own.secret:
+    if name in own.hidden:
         return False
     if whole:
         return CREDENTIAL.search(name) is None
