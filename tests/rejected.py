@@ -123,5 +123,5 @@ async def hammered(hookline: Instance, flow_id: str, count: int) -> None:
     reader, writer = await asyncio.open_connection(host, int(port))
     for _ in range(count):
         writer.write(request_bytes("POST", f"/hook/{flow_id}", [JSON], b"{}"))
-        assert (await read_answer(reader)).status == 401
+        assert (await read_answer(reader)).status in {401, 429}
     writer.close()

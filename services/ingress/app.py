@@ -14,6 +14,7 @@ from aiohttp import web
 
 from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
+from services.ingress.back_seat import BackSeat
 from services.ingress.body import Body, Read
 from services.ingress.connection import Connection
 from services.ingress.framing import unclear
@@ -52,6 +53,7 @@ class Ingress:
         self, router: Router, *, body_timeout_s: float, body_floor_bytes_per_s: int
     ) -> None:
         self._router = router
+        self._back_seat = BackSeat()
         self._body_timeout_s = body_timeout_s
         self._body_floor = body_floor_bytes_per_s
 
@@ -73,9 +75,12 @@ class Ingress:
             and content.total_bytes <= WHOLE_BYTES
         ):
             request.body = content.read_nowait(-1)
-            return answer(await self._router.receive(request))
+            outcome = await self._router.receive(request)
+            await self._back_seat.wait(outcome)
+            return answer(outcome)
         body = Body(content, self._body_timeout_s, self._body_floor)
         outcome = await self._router.upload(request, http.content_length, body.read)
+        await self._back_seat.wait(outcome)
         response = answer(outcome)
         if not content.is_eof():
             # What was not read is not waited for: the connection ends with the answer.

@@ -128,7 +128,17 @@ def assert_refused(answer: Answer, status: int, slug: str) -> None:
 
 
 @pytest.mark.security(
-    *("S01", "S02", "S03", "S04", "S05", "S06", "S07", "S08", "S09", "S10", "S11"),
+    "S01",
+    "S02",
+    "S03",
+    "S04",
+    "S05",
+    "S06",
+    "S07",
+    "S08",
+    "S09",
+    "S10",
+    "S11",
     "S12",
 )
 @pytest.mark.parametrize("name", SMUGGLED)
