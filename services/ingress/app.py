@@ -75,9 +75,7 @@ class Ingress:
             and content.total_bytes <= WHOLE_BYTES
         ):
             request.body = content.read_nowait(-1)
-            outcome = await self._router.receive(request)
-            await self._back_seat.wait(outcome)
-            return answer(outcome)
+            return answer(await self._judged(request))
         body = Body(content, self._body_timeout_s, self._body_floor)
         outcome = await self._router.upload(request, http.content_length, body.read)
         await self._back_seat.wait(outcome)
@@ -86,6 +84,17 @@ class Ingress:
             # What was not read is not waited for: the connection ends with the answer.
             response.force_close()
         return response
+
+    async def _judged(self, request: event_pb2.Request) -> event_pb2.Outcome:
+        """The verdict on a request; a refused sender takes the back seat."""
+        back_seat = self._back_seat
+        back_seat.undecided += 1
+        try:
+            outcome = await self._router.receive(request)
+        finally:
+            back_seat.undecided -= 1
+        await back_seat.wait(outcome)
+        return outcome
 
 
 def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:

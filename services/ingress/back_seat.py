@@ -2,9 +2,9 @@
 
 Who sends wrong credentials as fast as it can is answered as fast as the machine can, and
 would take it from all others: a refusal waits for no disk. So, in each turn of the loop,
-no more than a few refusals are answered; those that wait hold their connection, and what
-has been accepted meanwhile is answered before them. There is no timer: where nothing else
-is to be done the next turn comes at once.
+no more than a few refusals are answered while anybody waits for a verdict; those that
+wait hold their connection, and what has been accepted meanwhile is answered before them.
+There is no timer: the next turn comes as soon as the loop has done what is there.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ class BackSeat:
         self._room = a_turn
         self._turning = False
         self._waiting: deque[asyncio.Future[None]] = deque()
+        # Requests without a verdict; most refusals have theirs at once.
+        self.undecided = 0
 
     async def wait(self, outcome: event_pb2.Outcome) -> None:
         """Return when a verdict may be answered; at once where it is no such refusal."""
-        if not outcome.HasField("rejected"):
-            return
-        if outcome.rejected.reason not in REASONS:
+        if not self.undecided or outcome.rejected.reason not in REASONS:
             return
         loop = asyncio.get_running_loop()
         if not self._turning:
