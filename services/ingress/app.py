@@ -87,13 +87,8 @@ class Ingress:
 
     async def _judged(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """The verdict on a request; a refused sender takes the back seat."""
-        back_seat = self._back_seat
-        back_seat.undecided += 1
-        try:
-            outcome = await self._router.receive(request)
-        finally:
-            back_seat.undecided -= 1
-        await back_seat.wait(outcome)
+        outcome = await self._router.receive(request)
+        await self._back_seat.wait(outcome)
         return outcome
 
 

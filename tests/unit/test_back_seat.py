@@ -22,9 +22,9 @@ async def answered(seat: BackSeat, outcome: event_pb2.Outcome, done: list[int]) 
 
 
 async def test_only_a_few_refusals_are_answered_in_a_turn() -> None:
-    """While somebody waits for a verdict, a flood waits for its turns."""
+    """While others are accepted, a flood waits for its turns."""
     seat, done = BackSeat(a_turn=4), list[int]()
-    seat.undecided = 1
+    await seat.wait(ACCEPTED)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(20):
             tasks.create_task(answered(seat, WRONG, done))
@@ -40,7 +40,7 @@ async def test_only_a_few_refusals_are_answered_in_a_turn() -> None:
 async def test_what_is_accepted_never_waits() -> None:
     """Nor do refusals for which others are not to be blamed."""
     seat, done = BackSeat(a_turn=1), list[int]()
-    seat.undecided = 1
+    await seat.wait(ACCEPTED)
     too_large = refusal(event_pb2.REASON_TOO_LARGE)
     async with asyncio.TaskGroup() as tasks:
         for _ in range(10):
@@ -52,16 +52,14 @@ async def test_what_is_accepted_never_waits() -> None:
         assert len(done) == 2
 
 
-async def test_nobody_waits_where_there_is_nobody_else() -> None:
-    """A flood alone is refused as fast as it comes."""
-    seat = BackSeat(a_turn=1)
-    waits = [seat.wait(WRONG) for _ in range(10)]
-    done = list[int]()
+async def test_a_flood_alone_is_answered_together() -> None:
+    """In the next turn, all of it: there is nobody to make way for."""
+    seat, done = BackSeat(a_turn=1), list[int]()
     async with asyncio.TaskGroup() as tasks:
-        for wait in waits:
-            tasks.create_task(wait).add_done_callback(lambda _: done.append(1))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(10):
+            tasks.create_task(answered(seat, WRONG, done))
+        while not done:
+            await asyncio.sleep(0)
 
         assert len(done) == 10
 
@@ -69,7 +67,7 @@ async def test_nobody_waits_where_there_is_nobody_else() -> None:
 async def test_a_sender_that_leaves_takes_no_turn() -> None:
     """Its place goes to the next."""
     seat, done = BackSeat(a_turn=1), list[int]()
-    seat.undecided = 1
+    await seat.wait(ACCEPTED)
     async with asyncio.TaskGroup() as tasks:
         each = [tasks.create_task(answered(seat, WRONG, done)) for _ in range(5)]
         await asyncio.sleep(0)
