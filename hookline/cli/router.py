@@ -92,8 +92,11 @@ def run_router(options: RouterOptions) -> None:
     run_service("router", opened)
 
 
-def routing_of(shared: Shared) -> Routing:
-    """Build the router; before the catalog is followed, so that it sees every flow."""
+def routing_of(shared: Shared, *, alone: bool = False) -> Routing:
+    """Build the router; before the catalog is followed, so that it sees every flow.
+
+    One that is `alone` has applied all that there is: it asks nobody before a 404.
+    """
     settings = shared.settings.router
     most_body_bytes = shared.settings.bodies.most_bytes
     failures = Failures(settings.failures, settings.failures_per_s)
@@ -117,7 +120,7 @@ def routing_of(shared: Shared) -> Routing:
         shared.log,
         shared.topics,
         shared.metrics,
-        shared.catalog.caught_up,
+        None if alone else shared.catalog.caught_up,
         sources=_sources(settings),
         body_store=shared.bodies,
     )
