@@ -98,7 +98,7 @@ async def hosting(
             types,
             body_store_of(settings) or open_body_store(_bodies_in(options.data)),
         )
-        routing = routing_of(shared, alone=True)
+        routing = routing_of(shared)
         await stack.enter_async_context(following(shared, readiness))
         directory = FlowDirectory(options.flows, routing.applier, routing.registry)
         await directory.apply()

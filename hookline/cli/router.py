@@ -92,11 +92,8 @@ def run_router(options: RouterOptions) -> None:
     run_service("router", opened)
 
 
-def routing_of(shared: Shared, *, alone: bool = False) -> Routing:
-    """Build the router; before the catalog is followed, so that it sees every flow.
-
-    One that is `alone` has applied all that there is: it asks nobody before a 404.
-    """
+def routing_of(shared: Shared) -> Routing:
+    """Build the router; before the catalog is followed, so that it sees every flow."""
     settings = shared.settings.router
     most_body_bytes = shared.settings.bodies.most_bytes
     failures = Failures(settings.failures, settings.failures_per_s)
@@ -120,7 +117,7 @@ def routing_of(shared: Shared, *, alone: bool = False) -> Routing:
         shared.log,
         shared.topics,
         shared.metrics,
-        None if alone else shared.catalog.caught_up,
+        shared.catalog.caught_up,
         sources=_sources(settings),
         body_store=shared.bodies,
     )
