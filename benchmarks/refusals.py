@@ -29,7 +29,11 @@ STEADY = "1,500 right ones a second, alone"
 BESIDE = "the same beside a flood of wrong ones"
 SHARED = "64 connections beside 64 of the flood"
 A_SECOND = 1_500
-EXPECTED = {REFUSED: (ACCEPTED, 1.00), BESIDE: (STEADY, 0.50)}
+EXPECTED = {
+    REFUSED: (ACCEPTED, 1.00),
+    BESIDE: (STEADY, 0.50),
+    SHARED: (ACCEPTED, 0.50),
+}
 
 
 @contextmanager

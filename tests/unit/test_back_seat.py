@@ -1,10 +1,11 @@
 """Refused senders take the back seat: others are answered before them."""
 
 import asyncio
-from itertools import pairwise
 
 from hookline.v1 import event_pb2
-from services.ingress.back_seat import BackSeat
+from services.ingress.back_seat import FOR_ONE, BackSeat
+
+LONG_S = 60.0
 
 
 def refusal(reason: "event_pb2.Reason.ValueType") -> event_pb2.Outcome:
@@ -21,58 +22,70 @@ async def answered(seat: BackSeat, outcome: event_pb2.Outcome, done: list[int]) 
     done.append(1)
 
 
-async def test_only_a_few_refusals_are_answered_in_a_turn() -> None:
-    """While others are accepted, a flood waits for its turns."""
-    seat, done = BackSeat(a_turn=4), list[int]()
+async def turns(count: int = 5) -> None:
+    """Let everything run that can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_one_is_refused_for_every_few_that_are_accepted() -> None:
+    """A flood makes way for those who are accepted beside it."""
+    seat, done = BackSeat(LONG_S), list[int]()
     await seat.wait(ACCEPTED)
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(20):
+        for _ in range(3):
             tasks.create_task(answered(seat, WRONG, done))
-        begun = []
-        while len(done) < 20:
-            await asyncio.sleep(0)
-            begun.append(len(done))
-    steps = [after - before for before, after in pairwise(begun)]
+        await turns()
+        counts = [len(done)]
+        for _ in range(3 * FOR_ONE):
+            await seat.wait(ACCEPTED)
+            await turns()
+            counts.append(len(done))
 
-    assert max(begun[0], *steps) <= 4
+    assert counts == [at // FOR_ONE for at in range(3 * FOR_ONE + 1)]
+
+
+async def test_nobody_waits_for_longer_than_a_moment() -> None:
+    """Also where hardly anybody is accepted."""
+    seat, done = BackSeat(0.01), list[int]()
+    await seat.wait(ACCEPTED)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(answered(seat, WRONG, done) for _ in range(100)))
+
+    assert len(done) == 100
 
 
 async def test_what_is_accepted_never_waits() -> None:
-    """Nor do refusals for which others are not to be blamed."""
-    seat, done = BackSeat(a_turn=1), list[int]()
+    """Nor do refusals of another kind."""
+    seat, done = BackSeat(LONG_S), list[int]()
     await seat.wait(ACCEPTED)
-    too_large = refusal(event_pb2.REASON_TOO_LARGE)
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(10):
-            tasks.create_task(answered(seat, OFTEN, list[int]()))
-        await asyncio.sleep(0)
-        for outcome in (ACCEPTED, too_large):
-            await answered(seat, outcome, done)
+        flood = tasks.create_task(answered(seat, OFTEN, list[int]()))
+        await turns()
+        await answered(seat, ACCEPTED, done)
+        await answered(seat, refusal(event_pb2.REASON_TOO_LARGE), done)
 
-        assert len(done) == 2
+        assert (len(done), flood.done()) == (2, False)
+        flood.cancel()
 
 
 async def test_a_flood_alone_is_answered_together() -> None:
     """In the next turn, all of it: there is nobody to make way for."""
-    seat, done = BackSeat(a_turn=1), list[int]()
+    seat, done = BackSeat(LONG_S), list[int]()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(10):
             tasks.create_task(answered(seat, WRONG, done))
-        for _ in range(100):
-            await asyncio.sleep(0)
-            if done:
-                break
+        await turns()
 
         assert len(done) == 10
 
 
-async def test_a_sender_that_leaves_takes_no_turn() -> None:
-    """Its place goes to the next."""
-    seat, done = BackSeat(a_turn=1), list[int]()
+async def test_a_sender_that_leaves_keeps_nobody_waiting() -> None:
+    seat, done = BackSeat(0.01), list[int]()
     await seat.wait(ACCEPTED)
     async with asyncio.TaskGroup() as tasks:
         each = [tasks.create_task(answered(seat, WRONG, done)) for _ in range(5)]
-        await asyncio.sleep(0)
+        await turns()
         each[-2].cancel()
 
     assert len(done) == 4
