@@ -58,7 +58,10 @@ class Ingress(Section):
         10.0, gt=0, description="Seconds that a request's head may take to arrive."
     )
     body_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds that a body may take, before the floor counts."
+        10.0,
+        gt=0,
+        description="Seconds that a body may take before the floor counts, and the longest "
+        "silence in it.",
     )
     body_floor_bytes_per_s: int = Field(
         1024, gt=0, description="A body that arrives more slowly is refused: 408."

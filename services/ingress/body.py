@@ -1,8 +1,9 @@
 """Stop 1, a body on its way: read in pieces, at the pace of whoever takes them.
 
-Its sender has a deadline, and beyond it a floor of the rate. Only the time counts in which
-the sender is waited for: while a piece is on its way to the log nothing more is read, and
-that is not the sender's fault.
+Its sender has a deadline, and beyond it a floor of the rate. What has come gives time for
+the rest, but never more than the deadline again: whoever was fast may not be silent for
+long. Only the time counts in which the sender is waited for: while a piece is on its way to
+the log nothing more is read, and that is not the sender's fault.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ class Body:
     ) -> None:
         self._content = content
         self._floor = floor_bytes_per_s
+        self._timeout_s = timeout_s
         # Seconds until the body has fallen below the floor of its rate.
         self._patience_s = timeout_s
         self._clock = asyncio.get_running_loop().time
@@ -44,5 +46,6 @@ class Body:
             raise TooSlow("The body did not arrive in time: send it again.") from error
         except BROKEN as error:
             raise Malformed(f"The body broke off: {error}") from error
-        self._patience_s += len(piece) / self._floor - (self._clock() - begun)
+        left_s = self._patience_s - (self._clock() - begun)
+        self._patience_s = min(left_s + len(piece) / self._floor, self._timeout_s)
         return piece
