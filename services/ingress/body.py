@@ -24,12 +24,20 @@ Read = Callable[[int], Awaitable[bytes]]
 
 
 class Body:
-    """A body on its way; `read` keeps the contract of `Read`."""
+    """A body on its way; `read` keeps the contract of `Read`.
+
+    `invite` is called before anything is waited for: some senders want to be asked.
+    """
 
     def __init__(
-        self, content: StreamReader, timeout_s: float, floor_bytes_per_s: int
+        self,
+        content: StreamReader,
+        timeout_s: float,
+        floor_bytes_per_s: int,
+        invite: Callable[[], None] | None = None,
     ) -> None:
         self._content = content
+        self._invite = invite
         self._floor = floor_bytes_per_s
         self._timeout_s = timeout_s
         # Seconds until the body has fallen below the floor of its rate.
@@ -38,6 +46,10 @@ class Body:
 
     async def read(self, _room: int, /) -> bytes:
         """The next piece."""
+        if self._invite is not None:
+            if not self._content.total_bytes:
+                self._invite()
+            self._invite = None
         begun = self._clock()
         try:
             async with asyncio.timeout(max(0.0, self._patience_s)):

@@ -17,6 +17,7 @@ from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
 from services.ingress.body import Read
 from services.ingress.byte_bound import OVERHEAD_BYTES, ByteBound, Hold
+from services.ingress.expectation import waits
 from services.ingress.router_stream import Waiting
 from services.ingress.spread import NOWHERE, Spread
 from services.ingress.upload import Next, upload
@@ -103,13 +104,15 @@ class RouterClient:
     ) -> event_pb2.Outcome:
         """Have a request judged whose body is on its way. Never raises.
 
-        A small body goes in line with its head; of a large one the head goes first.
+        A small body goes in line with its head; of a large one the head goes first, and
+        where the sender waits to be asked for it.
         """
         try:
             with self._bytes.holding() as hold:
                 hold(OVERHEAD_BYTES)
                 first: list[bytes] = []
-                if declared_size is None or declared_size <= IN_LINE_BYTES:
+                small = declared_size is None or declared_size <= IN_LINE_BYTES
+                if small and not waits(head):
                     first = await _first(read, hold)
                     if not first[-1]:
                         head.body = b"".join(first)
