@@ -132,6 +132,12 @@ class Router(Section):
         description="Bytes of requests that wait for the log, 4 KiB more counted for each; "
         "beyond it 503 at once.",
     )
+    most_upload_bytes: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Bytes held of bodies on their way, for which room is reserved before "
+        "they are read; senders have shares of it. Beyond it they wait, then 503.",
+    )
     routers: int = Field(
         1,
         gt=0,

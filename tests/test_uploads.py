@@ -11,6 +11,7 @@ import pytest
 from hookline.errors import Error, Malformed, TooLarge, Unavailable
 from hookline.v1 import event_pb2
 from services.ingress import byte_bound as edge_bound
+from services.ingress.router_client import RouterClient
 from services.router import byte_bound as router_bound
 from tests.caller import call_raw, request_bytes
 from tests.instance import JSON
@@ -319,3 +320,74 @@ async def test_an_edge_that_floods_a_router_leaves_room_for_others(
     refused = [task.result() for task in sent if task.result().HasField("rejected")]
     assert len(refused) == 5
     assert_unavailable(refused[0])
+
+
+def from_address(remote: str) -> event_pb2.Request:
+    """The head of a file."""
+    head = request(body=b"")
+    head.headers[0].value = b"application/octet-stream"
+    head.remote = remote
+    return head
+
+
+async def test_large_bodies_that_come_at_once_take_turns(router: Router) -> None:
+    """There is room for one of them; none is refused in its middle, or at all."""
+
+    async def upload(client: RouterClient) -> event_pb2.Outcome:
+        pieces = [b"x" * 70_000] * 5 + [b""]
+
+        async def read(_room: int, /) -> bytes:
+            return pieces.pop(0)
+
+        return await client.upload(from_address("192.0.2.1"), 350_000, read)
+
+    async with (
+        router.serving(most_upload_bytes=2_000_000) as address,
+        edge(address) as client,
+    ):
+        await until(lambda: client.ready)
+        outcomes = await asyncio.gather(*(upload(client) for _ in range(20)))
+
+    assert_accepted(outcomes)
+
+
+async def test_bodies_that_stall_leave_room_for_others_and_for_small_ones(
+    router: Router,
+) -> None:
+    """One address holds all that it can get; more of it is refused from its head."""
+    stalled = asyncio.Event()
+    read_of_more = 0
+
+    async def stall(_room: int, /) -> bytes:
+        nonlocal read_of_more
+        read_of_more += 1
+        await stalled.wait()
+        raise Malformed("The body broke off.")
+
+    pieces = [b"x" * 350_000, b""]
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0)
+
+    async with (
+        router.serving(most_upload_bytes=4_000_000) as address,
+        edge(address) as client,
+    ):
+        await until(lambda: client.ready)
+        async with asyncio.TaskGroup() as tasks:
+            first = [
+                tasks.create_task(
+                    client.upload(from_address("192.0.2.1"), 350_000, stall)
+                )
+                for _ in range(10)
+            ]
+            await until(lambda: read_of_more == 2)
+            other = await client.upload(from_address("192.0.2.2"), 350_000, read)
+            small = await send(client, 20)
+            await until(lambda: sum(one.done() for one in first) == 8)
+            stalled.set()
+
+    assert_accepted([other, *small])
+    assert read_of_more == 2
+    refused = [one.result().rejected.reason for one in first]
+    assert refused.count(event_pb2.REASON_UNAVAILABLE) == 8

@@ -135,9 +135,12 @@ def _sources(settings: RouterSettings) -> Sources | None:
 
 def edge_service(shared: Shared, routing: Routing) -> Add:
     """What ingress processes find on the gRPC port."""
-    most = shared.settings.router.most_bytes_in_flight
+    settings = shared.settings.router
     return lambda server: add_router(
-        routing.receiver, server, most_bytes_in_flight=most
+        routing.receiver,
+        server,
+        most_bytes_in_flight=settings.most_bytes_in_flight,
+        most_upload_bytes=settings.most_upload_bytes,
     )
 
 

@@ -9,7 +9,7 @@ body is gathered: what is parsed whole is read again from the store then.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from hookline import bodies
 from hookline.bodies_check import check_parsed_size
@@ -26,19 +26,41 @@ SHOWN_BYTES: Final = 1024
 # The next piece of a body, where so many bytes more are taken; empty at its end.
 # Raises Rejected or Unavailable.
 Read = Callable[[int], Awaitable[bytes]]
-# Counts bytes that stay in memory until the request is answered. Raises Unavailable.
-Hold = Callable[[int], None]
 
 
-def unbounded(_size: int) -> None:
-    """Hold whatever comes."""
+class Hold(Protocol):
+    """Counts bytes that stay in memory until the request is answered."""
+
+    def __call__(self, size: int, /) -> None:
+        """Count them as they come. Raises Unavailable."""
+        ...
+
+    async def reserve(self, size: int, /) -> None:
+        """Wait until there is room for so many in all. Raises Unavailable."""
+        ...
+
+
+class Unbounded:
+    """Holds whatever comes."""
+
+    def __call__(self, size: int, /) -> None:
+        """Count nothing."""
+
+    async def reserve(self, size: int, /) -> None:
+        """Wait for nothing."""
+
+
+UNBOUNDED: Final = Unbounded()
 
 
 class Arriving:
     """A body on its way here, within its flow's limit."""
 
-    def __init__(self, read: Read, hold: Hold, limit: int) -> None:
+    def __init__(
+        self, read: Read, hold: Hold, limit: int, declared: int | None
+    ) -> None:
         self._read = read
+        self.declared = declared
         self._limit = limit
         self._first: list[bytes] = []
         self._beginning = b""
@@ -95,6 +117,25 @@ class Uploads:
         if declared > IN_LINE_BYTES:
             self._place()
 
+    async def reserve(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifies,
+        body: Arriving,
+    ) -> None:
+        """Wait for the room that a body will need, as far as its head tells.
+
+        Raises Unavailable.
+        """
+        if body.declared is None:
+            await body.hold.reserve(IN_LINE_BYTES)
+        elif body.declared <= IN_LINE_BYTES:
+            await body.hold.reserve(body.declared)
+        else:
+            judging = _Judging(head, served, verifier, body.hold)
+            await judging.reserve(self._place(), body.declared)
+
     async def keep(
         self,
         head: event_pb2.Request,
@@ -108,6 +149,7 @@ class Uploads:
         """
         store = self._place()
         judging = _Judging(head, served, verifier, body.hold)
+        await judging.reserve(store, body.declared)
         partition = partition_of(head.flow_id.encode(), self._partitions)
         written = 0
         async with store.writing(partition) as writing:
@@ -158,6 +200,17 @@ class _Judging:
         self._refusal: Rejected | None = None
         # What would be gathered waits until the sender is known.
         self.later = self._check.gathers and not self._signatures.decided
+
+    async def reserve(self, store: BodyStore, size: int | None) -> None:
+        """Wait for room for what will be held. Raises Unavailable.
+
+        That is its beginning, twice a piece; the store's parts; and what is gathered, if
+        its size is known.
+        """
+        gathers = [self._signatures.gathers, self._check.gathers and not self.later]
+        parts = store.held_bytes if size is None else min(size, store.held_bytes)
+        room = 2 * IN_LINE_BYTES + parts + sum(gathers) * (size or 0)
+        await self._hold.reserve(room)
 
     @property
     def refused(self) -> bool:
@@ -214,6 +267,8 @@ async def _judge_later(
     """
     kept = False
     try:
+        judging.later = False
+        await judging.reserve(store, stored.size)
         async for piece in store.read(stored):
             await judging.feed(piece)
         await judging.end()
