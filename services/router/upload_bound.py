@@ -19,8 +19,8 @@ from services.router.sources import source_of
 MOST_UPLOAD_BYTES: Final = 64 * 1024 * 1024
 # Less than the edge waits for the answer to a head.
 PATIENCE_S: Final = 4.0
-# The part of it that heads have, for themselves.
-HEADS: Final = 8
+# The part beside it that heads have, and what is here of their bodies already.
+HEADS: Final = 4
 FULL = "Too many bodies are on their way: send the request again later."
 
 
@@ -56,18 +56,26 @@ class UploadBound:
         return self._bodies.taken + self._heads.taken
 
     @contextmanager
-    def holding(self, remote: str, head_size: int) -> Iterator["Held"]:
-        """What one body holds, until the block ends. Raises Unavailable."""
+    def holding(self, remote: str, head_size: int, unread: int = 0) -> Iterator["Held"]:
+        """What one body holds, until the block ends. Raises Unavailable.
+
+        `unread` is what may lie here of it before it is read.
+        """
         source = source_of(remote)
-        if not self._heads.take(source, head_size):
+        if not self._heads.take(source, head_size + unread):
             raise Unavailable(FULL)
-        held = Held(self, source)
+        held = Held(self, source, unread)
         try:
             yield held
         finally:
+            held.begin()
             self._heads.give(source, head_size)
             self._bodies.give(source, held.reserved)
             self._let_in()
+
+    def give_head(self, source: str, size: int) -> None:
+        """Hold so many bytes less beside bodies that are read."""
+        self._heads.give(source, size)
 
     def take(self, source: str, size: int) -> None:
         """Hold so many bytes more, at once. Raises Unavailable."""
@@ -119,11 +127,18 @@ class UploadBound:
 class Held:
     """What one body holds: counted as it comes, some of it reserved before."""
 
-    def __init__(self, bound: UploadBound, source: str) -> None:
+    def __init__(self, bound: UploadBound, source: str, unread: int) -> None:
         self._bound = bound
         self._source = source
+        self._unread = unread
         self._used = 0
         self.reserved = 0
+
+    def begin(self) -> None:
+        """The body is read from now on, and counted as it comes."""
+        if self._unread:
+            self._bound.give_head(self._source, self._unread)
+            self._unread = 0
 
     def __call__(self, size: int) -> None:
         """Count bytes, fewer where negative. Raises Unavailable."""

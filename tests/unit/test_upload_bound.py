@@ -103,8 +103,21 @@ async def test_heads_have_a_bound_of_their_own() -> None:
     """Calls that wait hold something, too."""
     bound = UploadBound(1000, LONG_S)
     with ExitStack() as stack:
-        for _ in range(62):
+        for _ in range(125):
             begin(bound, stack)
         with pytest.raises(Unavailable):
             begin(bound, stack)
         begin(bound, stack, "192.0.2.2")
+
+
+async def test_what_lies_here_before_it_is_read_counts_until_it_is() -> None:
+    """Where a body waits for its turn, its sender has sent on already."""
+    bound = UploadBound(1000, LONG_S)
+    with ExitStack() as stack:
+        held = stack.enter_context(bound.holding("192.0.2.1", 1, 124))
+        with pytest.raises(Unavailable):
+            begin(bound, stack)
+        held.begin()
+        begin(bound, stack)
+
+    assert bound.taken == 0
