@@ -1,7 +1,7 @@
 """Bodies on their way to a router, and how many bytes both ends hold at most."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -263,7 +263,7 @@ async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> N
 
     async with (
         router.serving() as address,
-        edge(address, most_bytes_in_flight=300_000) as client,
+        edge(address, most_bytes_in_flight=1_200_000) as client,
     ):
         await until(lambda: client.ready)
         assert_accepted([await client.upload(request(body=b""), 350_000, read)])
@@ -293,6 +293,49 @@ async def test_the_edge_refuses_at_once_what_is_too_much(router: Router) -> None
     assert_unavailable(too_much)
     assert_accepted([one.result() for one in sent])
     assert_accepted(again)
+
+
+@pytest.mark.security("S13")
+@pytest.mark.parametrize("declared", [60_000, None, 350_000])
+async def test_bodies_that_do_not_end_leave_room_at_the_edge(
+    router: Router, declared: int | None
+) -> None:
+    """S13: for what is here as a whole, and for other senders' bodies on their way."""
+
+    def halting() -> Callable[[int], Awaitable[bytes]]:
+        pieces = [b"x" * 50_000]
+
+        async def read(_room: int, /) -> bytes:
+            return pieces.pop(0) if pieces else await asyncio.Future()
+
+        return read
+
+    pieces = [body_of(50_000), b""]
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0)
+
+    async with (
+        router.serving() as address,
+        edge(address, most_bytes_in_flight=2_000_000) as client,
+    ):
+        await until(lambda: client.ready)
+        async with asyncio.TaskGroup() as tasks:
+            many = [
+                tasks.create_task(
+                    client.upload(from_address("192.0.2.1"), declared, halting())
+                )
+                for _ in range(100)
+            ]
+            await until(lambda: sum(one.done() for one in many) > 80)
+            other = request(body=b"")
+            other.remote = "192.0.2.2"
+            on_its_way = await client.upload(other, 50_000, read)
+            whole = await send(client, 20)
+            for one in many:
+                one.cancel()
+
+    assert_accepted([on_its_way, *whole])
 
 
 async def test_an_edge_that_floods_a_router_leaves_room_for_others(

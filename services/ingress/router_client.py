@@ -16,13 +16,14 @@ from hookline.outcomes import rejection
 from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
 from services.ingress.body import Read
-from services.ingress.byte_bound import OVERHEAD_BYTES, ByteBound, Hold
+from services.ingress.byte_bound import OVERHEAD_BYTES, Arriving, ByteBound
 from services.ingress.expectation import waits
 from services.ingress.router_stream import Waiting
 from services.ingress.spread import NOWHERE, Spread
 from services.ingress.upload import Next, upload
 
 IN_LINE_BYTES: Final = 64 * 1024
+MOST_UNREAD_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +109,17 @@ class RouterClient:
         where the sender waits to be asked for it.
         """
         try:
-            with self._bytes.holding() as hold:
-                hold(OVERHEAD_BYTES)
+            with self._bytes.holding(head.remote) as arriving:
+                arriving.hold(OVERHEAD_BYTES)
                 first: list[bytes] = []
                 small = declared_size is None or declared_size <= IN_LINE_BYTES
                 if small and not waits(head):
-                    first = await _first(read, hold)
+                    first = await _first(read, arriving)
                     if not first[-1]:
+                        arriving.complete()
                         head.body = b"".join(first)
                         return await self._pass(head, head.ByteSize())
-                pieces = _Pieces(first, read, hold)
+                pieces = _Pieces(first, read, arriving, declared_size)
                 return await self._upload(head, declared_size, pieces.next)
         except (Rejected, Unavailable) as error:
             return rejection(head.request_id, error)
@@ -142,14 +144,14 @@ class RouterClient:
         return waiting.outcome
 
 
-async def _first(read: Read, hold: Hold) -> list[bytes]:
+async def _first(read: Read, arriving: Arriving) -> list[bytes]:
     """The pieces of a body up to what goes in line; the last is empty if it has ended."""
     pieces = [b""]
     room = IN_LINE_BYTES
     while room >= 0:
         piece = await read(room)
         pieces.append(piece)
-        hold(len(piece))
+        arriving.hold(len(piece))
         room -= len(piece)
         if not piece:
             break
@@ -159,11 +161,15 @@ async def _first(read: Read, hold: Hold) -> list[bytes]:
 class _Pieces:
     """A large body on its way; of it one piece is in hand, once the first ones are gone."""
 
-    def __init__(self, first: list[bytes], read: Read, hold: Hold) -> None:
+    def __init__(
+        self, first: list[bytes], read: Read, arriving: Arriving, declared: int | None
+    ) -> None:
         self._first = [piece for piece in first if piece]
         self._read = read
-        self._hold = hold
-        self._in_hand = 0
+        self._hold = arriving.hold
+        # Until a router wants it the port reads on, until so much of it lies here.
+        self._in_hand = min(declared or MOST_UNREAD_BYTES, MOST_UNREAD_BYTES)
+        self._hold(self._in_hand)
 
     async def next(self) -> bytes:
         """The next piece; the one before is gone."""
