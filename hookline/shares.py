@@ -2,7 +2,8 @@
 
 One half is for whoever comes first. The other half is shared out evenly, and whoever has
 nothing here yet gets in while there is any room: who has all held that it can get leaves
-room for others.
+room for others. For more of what is here already there is a quarter beside the first half,
+so that those who wait for more cannot all wait for each other.
 """
 
 
@@ -14,10 +15,10 @@ class Shares:
         self.taken = 0
         self._own: dict[str, int] = {}
 
-    def take(self, source: str, size: int) -> bool:
+    def take(self, source: str, size: int, *, more: bool = False) -> bool:
         """Hold so many bytes more; False, and nothing is held, where there is no room."""
         own = self._own.get(source, 0)
-        if not self._admits(own, size):
+        if not self._admits(own, size, more=more):
             return False
         self._own[source] = own + size
         self.taken += size
@@ -32,9 +33,9 @@ class Shares:
         else:
             self._own.pop(source, None)
 
-    def _admits(self, own: int, size: int) -> bool:
+    def _admits(self, own: int, size: int, *, more: bool) -> bool:
         half = self.most // 2
         total = self.taken + size
-        if total <= half:
+        if total <= (half + half // 2 if more else half):
             return True
         return total <= self.most and (not own or own + size <= half // len(self._own))

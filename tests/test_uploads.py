@@ -253,7 +253,7 @@ async def test_an_edge_that_goes_in_mid_body_leaves_nothing(
 
 
 async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> None:
-    """A piece that does not fit is 503; the pieces before it count no more."""
+    """A piece that does not fit is 503; all the pieces before it had the same room."""
     whole = body_of(350_000)
     small = [whole[at : at + 50_000] for at in range(0, 350_000, 50_000)]
     pieces = [*small, b"", *small, b"x" * 300_000, b""]
@@ -373,19 +373,26 @@ def from_address(remote: str) -> event_pb2.Request:
     return head
 
 
-async def test_large_bodies_that_come_at_once_take_turns(router: Router) -> None:
-    """There is room for one of them; none is refused in its middle, or at all."""
+@pytest.mark.parametrize("declared", [350_000, None], ids=["declared", "chunked"])
+@pytest.mark.parametrize("kind", [b"application/octet-stream", b"application/json"])
+async def test_large_bodies_that_come_at_once_take_turns(
+    router: Router, declared: int | None, kind: bytes
+) -> None:
+    """There is room for few of them; none is refused in its middle, or at all."""
+    body = body_of(350_000)
 
     async def upload(client: RouterClient) -> event_pb2.Outcome:
-        pieces = [b"x" * 70_000] * 5 + [b""]
+        pieces = [body[at : at + 70_000] for at in range(0, 350_000, 70_000)] + [b""]
 
         async def read(_room: int, /) -> bytes:
             return pieces.pop(0)
 
-        return await client.upload(from_address("192.0.2.1"), 350_000, read)
+        head = from_address("192.0.2.1")
+        head.headers[0].value = kind
+        return await client.upload(head, declared, read)
 
     async with (
-        router.serving(most_upload_bytes=2_000_000) as address,
+        router.serving(most_upload_bytes=4_000_000) as address,
         edge(address) as client,
     ):
         await until(lambda: client.ready)

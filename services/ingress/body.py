@@ -8,6 +8,7 @@ the log nothing more is read, and that is not the sender's fault.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -18,6 +19,8 @@ from hookline.errors import Malformed, TooSlow
 
 # What reading a body raises when its framing is broken, or its sender gone.
 BROKEN = (web.RequestPayloadError, HTTPException, HttpProcessingError, ConnectionError)
+# What is here may be several times as much.
+MOST_PIECE_BYTES: Final = 256 * 1024
 # The next piece of a body, where so many bytes more are taken: who reads them judges.
 # Empty at its end. Raises TooSlow and Malformed.
 Read = Callable[[int], Awaitable[bytes]]
@@ -53,7 +56,7 @@ class Body:
         begun = self._clock()
         try:
             async with asyncio.timeout(max(0.0, self._patience_s)):
-                piece = await self._content.readany()
+                piece = await self._content.read(MOST_PIECE_BYTES)
         except TimeoutError as error:
             raise TooSlow("The body did not arrive in time: send it again.") from error
         except BROKEN as error:

@@ -15,7 +15,7 @@ from hookline.errors import Rejected, Unavailable
 from hookline.outcomes import rejection
 from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
-from services.ingress.body import Read
+from services.ingress.body import MOST_PIECE_BYTES, Read
 from services.ingress.byte_bound import OVERHEAD_BYTES, Arriving, ByteBound
 from services.ingress.expectation import waits
 from services.ingress.router_stream import Waiting
@@ -23,7 +23,6 @@ from services.ingress.spread import NOWHERE, Spread
 from services.ingress.upload import Next, upload
 
 IN_LINE_BYTES: Final = 64 * 1024
-MOST_UNREAD_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,11 @@ async def _first(read: Read, arriving: Arriving) -> list[bytes]:
 
 
 class _Pieces:
-    """A large body on its way; of it one piece is in hand, once the first ones are gone."""
+    """A large body on its way; of it one piece is in hand, once the first ones are gone.
+
+    Room for a piece is held from the beginning: while a router is asked the port reads on,
+    and no body is refused in its middle.
+    """
 
     def __init__(
         self, first: list[bytes], read: Read, arriving: Arriving, declared: int | None
@@ -167,18 +170,18 @@ class _Pieces:
         self._first = [piece for piece in first if piece]
         self._read = read
         self._hold = arriving.hold
-        # Until a router wants it the port reads on, until so much of it lies here.
-        self._in_hand = min(declared or MOST_UNREAD_BYTES, MOST_UNREAD_BYTES)
-        self._hold(self._in_hand)
+        self._room = sum(map(len, first))
+        self._make_room(min(declared or MOST_PIECE_BYTES, MOST_PIECE_BYTES))
 
     async def next(self) -> bytes:
         """The next piece; the one before is gone."""
-        self._hold(-self._in_hand)
-        self._in_hand = 0
         if self._first:
-            piece = self._first.pop(0)
-        else:
-            piece = await self._read(IN_LINE_BYTES)
-            self._hold(len(piece))
-        self._in_hand = len(piece)
+            return self._first.pop(0)
+        piece = await self._read(IN_LINE_BYTES)
+        self._make_room(len(piece))
         return piece
+
+    def _make_room(self, size: int) -> None:
+        if size > self._room:
+            self._hold(size - self._room)
+            self._room = size

@@ -27,10 +27,11 @@ FULL = "Too many bodies are on their way: send the request again later."
 class _Waiting:
     """Somebody who waits for so much room."""
 
-    __slots__ = ("room", "size")
+    __slots__ = ("more", "room", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, more: bool) -> None:
         self.size = size
+        self.more = more
         self.room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -82,12 +83,20 @@ class UploadBound:
         if not self._bodies.take(source, size):
             raise Unavailable(FULL)
 
-    async def wait(self, source: str, size: int) -> None:
-        """Hold so many bytes more when there is room. Raises Unavailable."""
-        if source not in self._waiting and self._bodies.take(source, size):
+    async def wait(self, source: str, size: int, *, more: bool) -> None:
+        """Hold so many bytes more when there is room. Raises Unavailable.
+
+        Who holds something already, and needs more to come to its end, comes first.
+        """
+        comes_first = more or source not in self._waiting
+        if comes_first and self._bodies.take(source, size, more=more):
             return
-        waiting = _Waiting(size)
-        self._waiting.setdefault(source, deque()).append(waiting)
+        waiting = _Waiting(size, more=more)
+        queue = self._waiting.setdefault(source, deque())
+        if more:
+            queue.appendleft(waiting)
+        else:
+            queue.append(waiting)
         try:
             async with asyncio.timeout(self._patience_s):
                 await waiting.room
@@ -116,7 +125,9 @@ class UploadBound:
         queue = self._waiting[source]
         while queue and queue[0].room.cancelled():
             queue.popleft()
-        comes_in = bool(queue) and self._bodies.take(source, queue[0].size)
+        comes_in = bool(queue) and self._bodies.take(
+            source, queue[0].size, more=queue[0].more
+        )
         if comes_in:
             queue.popleft().room.set_result(None)
         if not queue:
@@ -152,5 +163,5 @@ class Held:
         """Wait until so much in all can be held. Raises Unavailable."""
         more = min(size, self._bound.most) - self.reserved
         if more > 0:
-            await self._bound.wait(self._source, more)
+            await self._bound.wait(self._source, more, more=self.reserved > 0)
             self.reserved += more

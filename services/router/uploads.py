@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from hookline import bodies
-from hookline.bodies_check import check_parsed_size
+from hookline.bodies_check import MOST_PARSED_BYTES, check_parsed_size
 from hookline.body_store import BodyStore
 from hookline.errors import Rejected, TerminalError, TooLarge, Unavailable
 from hookline.log import Topic, partition_of
@@ -21,6 +21,8 @@ from services.router.guards import Verifies
 from services.router.registry import ServedFlow
 
 IN_LINE_BYTES: Final = 256 * 1024
+# What comes at once, at most.
+MOST_PIECE_BYTES: Final = 256 * 1024
 # Of a body that is refused on its way, for those who look at rejections.
 SHOWN_BYTES: Final = 1024
 # The next piece of a body, where so many bytes more are taken; empty at its end.
@@ -61,6 +63,7 @@ class Arriving:
     ) -> None:
         self._read = read
         self.declared = declared
+        self.most = limit if declared is None else declared
         self._limit = limit
         self._first: list[bytes] = []
         self._beginning = b""
@@ -129,12 +132,12 @@ class Uploads:
         Raises Unavailable.
         """
         if body.declared is None:
-            await body.hold.reserve(IN_LINE_BYTES)
+            await body.hold.reserve(IN_LINE_BYTES + MOST_PIECE_BYTES)
         elif body.declared <= IN_LINE_BYTES:
             await body.hold.reserve(body.declared)
         else:
             judging = _Judging(head, served, verifier, body.hold)
-            await judging.reserve(self._place(), body.declared)
+            await judging.reserve(self._place(), body.most)
 
     async def keep(
         self,
@@ -149,7 +152,7 @@ class Uploads:
         """
         store = self._place()
         judging = _Judging(head, served, verifier, body.hold)
-        await judging.reserve(store, body.declared)
+        await judging.reserve(store, body.most)
         partition = partition_of(head.flow_id.encode(), self._partitions)
         written = 0
         async with store.writing(partition) as writing:
@@ -201,16 +204,16 @@ class _Judging:
         # What would be gathered waits until the sender is known.
         self.later = self._check.gathers and not self._signatures.decided
 
-    async def reserve(self, store: BodyStore, size: int | None) -> None:
-        """Wait for room for what will be held. Raises Unavailable.
+    async def reserve(self, store: BodyStore, size: int) -> None:
+        """Wait for room for what a body of a size holds at most. Raises Unavailable.
 
-        That is its beginning, twice a piece; the store's parts; and what is gathered, if
-        its size is known.
+        That is its beginning, the store's parts, and what is gathered.
         """
         gathers = [self._signatures.gathers, self._check.gathers and not self.later]
-        parts = store.held_bytes if size is None else min(size, store.held_bytes)
-        room = 2 * IN_LINE_BYTES + parts + sum(gathers) * (size or 0)
-        await self._hold.reserve(room)
+        gathered = sum(gathers) * min(size, MOST_PARSED_BYTES)
+        parts = min(size, store.held_bytes + MOST_PIECE_BYTES)
+        beginning = IN_LINE_BYTES + MOST_PIECE_BYTES
+        await self._hold.reserve(beginning + parts + gathered)
 
     @property
     def refused(self) -> bool:
