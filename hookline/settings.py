@@ -58,7 +58,10 @@ class Ingress(Section):
         10.0, gt=0, description="Seconds that a request's head may take to arrive."
     )
     body_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds that a body may take, before the floor counts."
+        10.0,
+        gt=0,
+        description="Seconds that a body may take before the floor counts, and the longest "
+        "silence in it.",
     )
     body_floor_bytes_per_s: int = Field(
         1024, gt=0, description="A body that arrives more slowly is refused: 408."
@@ -128,6 +131,12 @@ class Router(Section):
         gt=0,
         description="Bytes of requests that wait for the log, 4 KiB more counted for each; "
         "beyond it 503 at once.",
+    )
+    most_upload_bytes: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Bytes held of bodies on their way, for which room is reserved before "
+        "they are read; senders have shares of it. Beyond it they wait, then 503.",
     )
     routers: int = Field(
         1,

@@ -24,6 +24,7 @@ from services.router.receiver import Receiver
 from services.router.registry import Registry
 from services.router.router_service import MOST_BYTES_IN_FLIGHT, add_router
 from services.router.serve import Door, router_services, serve_grpc
+from services.router.upload_bound import MOST_UPLOAD_BYTES
 from tests.stores import bodies_in
 
 TOPICS = Topics.with_partitions(4)
@@ -108,6 +109,7 @@ class Router:
         *,
         stop_grace_s: float = 5.0,
         most_bytes_in_flight: int = MOST_BYTES_IN_FLIGHT,
+        most_upload_bytes: int = MOST_UPLOAD_BYTES,
     ) -> AsyncIterator[str]:
         """Serve gRPC while the block runs; gives the address."""
         door = Door(
@@ -117,7 +119,10 @@ class Router:
             stop_grace_s=stop_grace_s,
         )
         add = partial(
-            add_router, self.receiver, most_bytes_in_flight=most_bytes_in_flight
+            add_router,
+            self.receiver,
+            most_bytes_in_flight=most_bytes_in_flight,
+            most_upload_bytes=most_upload_bytes,
         )
         async with serve_grpc(door, (*self._services, add)) as port:
             yield f"127.0.0.1:{port}"

@@ -1,7 +1,7 @@
 """Bodies on their way to a router, and how many bytes both ends hold at most."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 from hookline.errors import Error, Malformed, TooLarge, Unavailable
 from hookline.v1 import event_pb2
 from services.ingress import byte_bound as edge_bound
+from services.ingress.router_client import RouterClient
 from services.router import byte_bound as router_bound
 from tests.caller import call_raw, request_bytes
 from tests.instance import JSON
@@ -252,7 +253,7 @@ async def test_an_edge_that_goes_in_mid_body_leaves_nothing(
 
 
 async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> None:
-    """A piece that does not fit is 503; the pieces before it count no more."""
+    """A piece that does not fit is 503; all the pieces before it had the same room."""
     whole = body_of(350_000)
     small = [whole[at : at + 50_000] for at in range(0, 350_000, 50_000)]
     pieces = [*small, b"", *small, b"x" * 300_000, b""]
@@ -262,7 +263,7 @@ async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> N
 
     async with (
         router.serving() as address,
-        edge(address, most_bytes_in_flight=300_000) as client,
+        edge(address, most_bytes_in_flight=1_200_000) as client,
     ):
         await until(lambda: client.ready)
         assert_accepted([await client.upload(request(body=b""), 350_000, read)])
@@ -294,6 +295,49 @@ async def test_the_edge_refuses_at_once_what_is_too_much(router: Router) -> None
     assert_accepted(again)
 
 
+@pytest.mark.security("S13")
+@pytest.mark.parametrize("declared", [60_000, None, 350_000])
+async def test_bodies_that_do_not_end_leave_room_at_the_edge(
+    router: Router, declared: int | None
+) -> None:
+    """S13: for what is here as a whole, and for other senders' bodies on their way."""
+
+    def halting() -> Callable[[int], Awaitable[bytes]]:
+        pieces = [b"x" * 50_000]
+
+        async def read(_room: int, /) -> bytes:
+            return pieces.pop(0) if pieces else await asyncio.Future()
+
+        return read
+
+    pieces = [body_of(50_000), b""]
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0)
+
+    async with (
+        router.serving() as address,
+        edge(address, most_bytes_in_flight=2_000_000) as client,
+    ):
+        await until(lambda: client.ready)
+        async with asyncio.TaskGroup() as tasks:
+            many = [
+                tasks.create_task(
+                    client.upload(from_address("192.0.2.1"), declared, halting())
+                )
+                for _ in range(100)
+            ]
+            await until(lambda: sum(one.done() for one in many) > 80)
+            other = request(body=b"")
+            other.remote = "192.0.2.2"
+            on_its_way = await client.upload(other, 50_000, read)
+            whole = await send(client, 20)
+            for one in many:
+                one.cancel()
+
+    assert_accepted([on_its_way, *whole])
+
+
 async def test_an_edge_that_floods_a_router_leaves_room_for_others(
     router: Router,
 ) -> None:
@@ -319,3 +363,81 @@ async def test_an_edge_that_floods_a_router_leaves_room_for_others(
     refused = [task.result() for task in sent if task.result().HasField("rejected")]
     assert len(refused) == 5
     assert_unavailable(refused[0])
+
+
+def from_address(remote: str) -> event_pb2.Request:
+    """The head of a file."""
+    head = request(body=b"")
+    head.headers[0].value = b"application/octet-stream"
+    head.remote = remote
+    return head
+
+
+@pytest.mark.parametrize("declared", [350_000, None], ids=["declared", "chunked"])
+@pytest.mark.parametrize("kind", [b"application/octet-stream", b"application/json"])
+async def test_large_bodies_that_come_at_once_take_turns(
+    router: Router, declared: int | None, kind: bytes
+) -> None:
+    """There is room for few of them; none is refused in its middle, or at all."""
+    body = body_of(350_000)
+
+    async def upload(client: RouterClient) -> event_pb2.Outcome:
+        pieces = [body[at : at + 70_000] for at in range(0, 350_000, 70_000)] + [b""]
+
+        async def read(_room: int, /) -> bytes:
+            return pieces.pop(0)
+
+        head = from_address("192.0.2.1")
+        head.headers[0].value = kind
+        return await client.upload(head, declared, read)
+
+    async with (
+        router.serving(most_upload_bytes=4_000_000) as address,
+        edge(address) as client,
+    ):
+        await until(lambda: client.ready)
+        outcomes = await asyncio.gather(*(upload(client) for _ in range(20)))
+
+    assert_accepted(outcomes)
+
+
+async def test_bodies_that_stall_leave_room_for_others_and_for_small_ones(
+    router: Router,
+) -> None:
+    """One address holds all that it can get; more of it is refused from its head."""
+    stalled = asyncio.Event()
+    read_of_more = 0
+
+    async def stall(_room: int, /) -> bytes:
+        nonlocal read_of_more
+        read_of_more += 1
+        await stalled.wait()
+        raise Malformed("The body broke off.")
+
+    pieces = [b"x" * 350_000, b""]
+
+    async def read(_room: int, /) -> bytes:
+        return pieces.pop(0)
+
+    async with (
+        router.serving(most_upload_bytes=4_000_000) as address,
+        edge(address) as client,
+    ):
+        await until(lambda: client.ready)
+        async with asyncio.TaskGroup() as tasks:
+            first = [
+                tasks.create_task(
+                    client.upload(from_address("192.0.2.1"), 350_000, stall)
+                )
+                for _ in range(10)
+            ]
+            await until(lambda: read_of_more == 2)
+            other = await client.upload(from_address("192.0.2.2"), 350_000, read)
+            small = await send(client, 20)
+            await until(lambda: sum(one.done() for one in first) == 8)
+            stalled.set()
+
+    assert_accepted([other, *small])
+    assert read_of_more == 2
+    refused = [one.result().rejected.reason for one in first]
+    assert refused.count(event_pb2.REASON_UNAVAILABLE) == 8

@@ -16,7 +16,12 @@ from hookline.cli.ingress import edge_of
 from hookline.cli.log_place import EMBEDDED_PARTITIONS
 from hookline.cli.options import TOKEN_FILE
 from hookline.cli.readiness import Readiness
-from hookline.cli.router import internal_services, revealed, routing_of
+from hookline.cli.router import (
+    bounded_receiver,
+    internal_services,
+    revealed,
+    routing_of,
+)
 from hookline.cli.wiring import Shared, admin_of, body_store_of, following, secrets_of
 from hookline.components import component_types
 from hookline.components.steps import Types
@@ -113,9 +118,9 @@ async def hosting(
         )
         edge = edge_of(options.http, settings)
         counted = EdgeMetrics(process.registry)
-        http = await stack.enter_async_context(
-            serve_http(edge, routing.receiver, counted)
-        )
+        bounded = bounded_receiver(shared, routing)
+        counted.bytes_in_flight.set_function(lambda: bounded.bytes_in_flight)
+        http = await stack.enter_async_context(serve_http(edge, bounded, counted))
         yield Hosted(
             options,
             http=with_port(options.http, http),

@@ -20,6 +20,7 @@ from services.console.execution_service import add_executions
 from services.console.history import History
 from services.router.applier import Applier
 from services.router.guards import Failures
+from services.router.in_process import Bounded
 from services.router.rates import Limits
 from services.router.receiver import Receiver
 from services.router.registry import Admission, Registry
@@ -135,9 +136,22 @@ def _sources(settings: RouterSettings) -> Sources | None:
 
 def edge_service(shared: Shared, routing: Routing) -> Add:
     """What ingress processes find on the gRPC port."""
-    most = shared.settings.router.most_bytes_in_flight
+    settings = shared.settings.router
     return lambda server: add_router(
-        routing.receiver, server, most_bytes_in_flight=most
+        routing.receiver,
+        server,
+        most_bytes_in_flight=settings.most_bytes_in_flight,
+        most_upload_bytes=settings.most_upload_bytes,
+    )
+
+
+def bounded_receiver(shared: Shared, routing: Routing) -> Bounded:
+    """What the edge calls where it is in the same process."""
+    settings = shared.settings
+    return Bounded(
+        routing.receiver,
+        settings.ingress.most_bytes_in_flight,
+        settings.router.most_upload_bytes,
     )
 
 

@@ -17,6 +17,7 @@ from hookline.v1 import event_pb2
 from services.ingress.back_seat import BackSeat
 from services.ingress.body import Body, Read
 from services.ingress.connection import Connection
+from services.ingress.expectation import invitation
 from services.ingress.framing import unclear
 from services.ingress.replies import answer, problem
 
@@ -76,7 +77,8 @@ class Ingress:
         ):
             request.body = content.read_nowait(-1)
             return answer(await self._judged(request))
-        body = Body(content, self._body_timeout_s, self._body_floor)
+        invite = invitation(http)
+        body = Body(content, self._body_timeout_s, self._body_floor, invite)
         outcome = await self._router.upload(request, http.content_length, body.read)
         await self._back_seat.wait(outcome)
         response = answer(outcome)

@@ -15,8 +15,9 @@ from hookline.errors import Rejected, Unavailable
 from hookline.outcomes import rejection
 from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
-from services.ingress.body import Read
-from services.ingress.byte_bound import OVERHEAD_BYTES, ByteBound, Hold
+from services.ingress.body import MOST_PIECE_BYTES, Read
+from services.ingress.byte_bound import OVERHEAD_BYTES, Arriving, ByteBound
+from services.ingress.expectation import waits
 from services.ingress.router_stream import Waiting
 from services.ingress.spread import NOWHERE, Spread
 from services.ingress.upload import Next, upload
@@ -103,18 +104,21 @@ class RouterClient:
     ) -> event_pb2.Outcome:
         """Have a request judged whose body is on its way. Never raises.
 
-        A small body goes in line with its head; of a large one the head goes first.
+        A small body goes in line with its head; of a large one the head goes first, and
+        where the sender waits to be asked for it.
         """
         try:
-            with self._bytes.holding() as hold:
-                hold(OVERHEAD_BYTES)
+            with self._bytes.holding(head.remote) as arriving:
+                arriving.hold(OVERHEAD_BYTES)
                 first: list[bytes] = []
-                if declared_size is None or declared_size <= IN_LINE_BYTES:
-                    first = await _first(read, hold)
+                small = declared_size is None or declared_size <= IN_LINE_BYTES
+                if small and not waits(head):
+                    first = await _first(read, arriving)
                     if not first[-1]:
+                        arriving.complete()
                         head.body = b"".join(first)
                         return await self._pass(head, head.ByteSize())
-                pieces = _Pieces(first, read, hold)
+                pieces = _Pieces(first, read, arriving, declared_size)
                 return await self._upload(head, declared_size, pieces.next)
         except (Rejected, Unavailable) as error:
             return rejection(head.request_id, error)
@@ -139,14 +143,14 @@ class RouterClient:
         return waiting.outcome
 
 
-async def _first(read: Read, hold: Hold) -> list[bytes]:
+async def _first(read: Read, arriving: Arriving) -> list[bytes]:
     """The pieces of a body up to what goes in line; the last is empty if it has ended."""
     pieces = [b""]
     room = IN_LINE_BYTES
     while room >= 0:
         piece = await read(room)
         pieces.append(piece)
-        hold(len(piece))
+        arriving.hold(len(piece))
         room -= len(piece)
         if not piece:
             break
@@ -154,22 +158,30 @@ async def _first(read: Read, hold: Hold) -> list[bytes]:
 
 
 class _Pieces:
-    """A large body on its way; of it one piece is in hand, once the first ones are gone."""
+    """A large body on its way; of it one piece is in hand, once the first ones are gone.
 
-    def __init__(self, first: list[bytes], read: Read, hold: Hold) -> None:
+    Room for a piece is held from the beginning: while a router is asked the port reads on,
+    and no body is refused in its middle.
+    """
+
+    def __init__(
+        self, first: list[bytes], read: Read, arriving: Arriving, declared: int | None
+    ) -> None:
         self._first = [piece for piece in first if piece]
         self._read = read
-        self._hold = hold
-        self._in_hand = 0
+        self._hold = arriving.hold
+        self._room = sum(map(len, first))
+        self._make_room(min(declared or MOST_PIECE_BYTES, MOST_PIECE_BYTES))
 
     async def next(self) -> bytes:
         """The next piece; the one before is gone."""
-        self._hold(-self._in_hand)
-        self._in_hand = 0
         if self._first:
-            piece = self._first.pop(0)
-        else:
-            piece = await self._read(IN_LINE_BYTES)
-            self._hold(len(piece))
-        self._in_hand = len(piece)
+            return self._first.pop(0)
+        piece = await self._read(IN_LINE_BYTES)
+        self._make_room(len(piece))
         return piece
+
+    def _make_room(self, size: int) -> None:
+        if size > self._room:
+            self._hold(size - self._room)
+            self._room = size

@@ -39,7 +39,7 @@ from services.router.refusals import NO_FLOW
 from services.router.registry import Registry, ServedFlow
 from services.router.rejections import Rejections
 from services.router.sources import Sources
-from services.router.uploads import Arriving, Hold, Read, Uploads, unbounded
+from services.router.uploads import UNBOUNDED, Arriving, Hold, Read, Uploads
 
 logger = get_logger(__name__)
 REASON_NAMES = {
@@ -176,7 +176,7 @@ class Receiver:
         head: event_pb2.Request,
         declared_size: int | None,
         read: Read,
-        hold: Hold = unbounded,
+        hold: Hold = UNBOUNDED,
     ) -> event_pb2.Outcome:
         """Judge a request from its head, and read its body only if the head may pass.
 
@@ -194,7 +194,8 @@ class Receiver:
                 if served.quota is not None and not served.flow.webhook.conceal:
                     served.quota.check(declared_size or 0)
                 self._uploads.check_size(declared_size or 0)
-                body = Arriving(read, hold, served.max_body)
+                body = Arriving(read, hold, served.max_body, declared_size)
+                await self._uploads.reserve(head, served, verifier, body)
                 if not await body.gather():
                     return await self._keep(head, served, verifier, body)
                 head.body = body.gathered

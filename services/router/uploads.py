@@ -9,10 +9,10 @@ body is gathered: what is parsed whole is read again from the store then.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from hookline import bodies
-from hookline.bodies_check import check_parsed_size
+from hookline.bodies_check import MOST_PARSED_BYTES, check_parsed_size
 from hookline.body_store import BodyStore
 from hookline.errors import Rejected, TerminalError, TooLarge, Unavailable
 from hookline.log import Topic, partition_of
@@ -21,24 +21,49 @@ from services.router.guards import Verifies
 from services.router.registry import ServedFlow
 
 IN_LINE_BYTES: Final = 256 * 1024
+# What comes at once, at most.
+MOST_PIECE_BYTES: Final = 256 * 1024
 # Of a body that is refused on its way, for those who look at rejections.
 SHOWN_BYTES: Final = 1024
 # The next piece of a body, where so many bytes more are taken; empty at its end.
 # Raises Rejected or Unavailable.
 Read = Callable[[int], Awaitable[bytes]]
-# Counts bytes that stay in memory until the request is answered. Raises Unavailable.
-Hold = Callable[[int], None]
 
 
-def unbounded(_size: int) -> None:
-    """Hold whatever comes."""
+class Hold(Protocol):
+    """Counts bytes that stay in memory until the request is answered."""
+
+    def __call__(self, size: int, /) -> None:
+        """Count them as they come. Raises Unavailable."""
+        ...
+
+    async def reserve(self, size: int, /) -> None:
+        """Wait until there is room for so many in all. Raises Unavailable."""
+        ...
+
+
+class Unbounded:
+    """Holds whatever comes."""
+
+    def __call__(self, size: int, /) -> None:
+        """Count nothing."""
+
+    async def reserve(self, size: int, /) -> None:
+        """Wait for nothing."""
+
+
+UNBOUNDED: Final = Unbounded()
 
 
 class Arriving:
     """A body on its way here, within its flow's limit."""
 
-    def __init__(self, read: Read, hold: Hold, limit: int) -> None:
+    def __init__(
+        self, read: Read, hold: Hold, limit: int, declared: int | None
+    ) -> None:
         self._read = read
+        self.declared = declared
+        self.most = limit if declared is None else declared
         self._limit = limit
         self._first: list[bytes] = []
         self._beginning = b""
@@ -95,6 +120,25 @@ class Uploads:
         if declared > IN_LINE_BYTES:
             self._place()
 
+    async def reserve(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifies,
+        body: Arriving,
+    ) -> None:
+        """Wait for the room that a body will need, as far as its head tells.
+
+        Raises Unavailable.
+        """
+        if body.declared is None:
+            await body.hold.reserve(IN_LINE_BYTES + MOST_PIECE_BYTES)
+        elif body.declared <= IN_LINE_BYTES:
+            await body.hold.reserve(body.declared)
+        else:
+            judging = _Judging(head, served, verifier, body.hold)
+            await judging.reserve(self._place(), body.most)
+
     async def keep(
         self,
         head: event_pb2.Request,
@@ -108,6 +152,7 @@ class Uploads:
         """
         store = self._place()
         judging = _Judging(head, served, verifier, body.hold)
+        await judging.reserve(store, body.most)
         partition = partition_of(head.flow_id.encode(), self._partitions)
         written = 0
         async with store.writing(partition) as writing:
@@ -158,6 +203,17 @@ class _Judging:
         self._refusal: Rejected | None = None
         # What would be gathered waits until the sender is known.
         self.later = self._check.gathers and not self._signatures.decided
+
+    async def reserve(self, store: BodyStore, size: int) -> None:
+        """Wait for room for what a body of a size holds at most. Raises Unavailable.
+
+        That is its beginning, the store's parts, and what is gathered.
+        """
+        gathers = [self._signatures.gathers, self._check.gathers and not self.later]
+        gathered = sum(gathers) * min(size, MOST_PARSED_BYTES)
+        parts = min(size, store.held_bytes + MOST_PIECE_BYTES)
+        beginning = IN_LINE_BYTES + MOST_PIECE_BYTES
+        await self._hold.reserve(beginning + parts + gathered)
 
     @property
     def refused(self) -> bool:
@@ -214,6 +270,8 @@ async def _judge_later(
     """
     kept = False
     try:
+        judging.later = False
+        await judging.reserve(store, stored.size)
         async for piece in store.read(stored):
             await judging.feed(piece)
         await judging.end()

@@ -51,12 +51,26 @@ async def test_a_body_that_does_not_come_is_too_slow() -> None:
 async def test_what_has_come_gives_time_for_the_rest() -> None:
     """A byte of a floor of ten a second is worth a tenth of a second."""
     content = stream()
-    body = Body(content, 0.05, 10)
-    content.feed_data(b"x" * 100)
-    await body.read(ROOM)
-    feed_later(content, 0.2, b"y")
+    body = Body(content, 0.4, 10)
+    for piece in (b"x" * 100, b"y" * 100, b"z"):
+        # Together they take longer than the deadline.
+        feed_later(content, 0.25, piece)
 
-    assert await body.read(ROOM) == b"y"
+        assert await body.read(ROOM) == piece
+
+
+@pytest.mark.security("S13")
+async def test_what_has_come_at_once_buys_no_long_silence() -> None:
+    """S13: after six million bytes the rest is waited for no longer than at first."""
+    content = stream()
+    body = Body(content, 0.05, 1024)
+    for _ in range(100):
+        content.feed_data(b"x" * 60_000)
+        await body.read(ROOM)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(TooSlow):
+            await body.read(ROOM)
 
 
 async def test_time_in_which_nobody_reads_is_not_the_senders() -> None:
