@@ -123,8 +123,14 @@ class BodyCheck:
 
     @property
     def held(self) -> int:
-        """How many bytes of the body are held."""
-        return len(self._held) + (self._parts.held if self._parts else 0)
+        """How many bytes are held for the body, its codings' windows among them."""
+        windows = self._decoder.held if self._decoder else 0
+        return windows + len(self._held) + (self._parts.held if self._parts else 0)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it takes content codings off, which costs more than it looks."""
+        return self._decoder is not None
 
     @property
     def events(self) -> tuple[bytes, ...] | None:
