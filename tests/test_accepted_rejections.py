@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from hookline.v1 import execution_pb2, rejection_pb2
+from tests.caller import request_bytes
 from tests.instance import JSON, Instance, running
 from tests.instance_on_kafka import Opening
 from tests.rejected import (
@@ -21,6 +22,7 @@ from tests.rejected import (
     listed,
     refused,
 )
+from tests.waiting import until_asked
 
 
 @pytest.fixture
@@ -99,6 +101,31 @@ async def test_an_acceptance_that_broke_off_goes_on_with_the_same_event(
     await embedded.ends.wait(answer.event_id)
 
     assert (answer.event_id, answer.already) == (mark.event_id, False)
+
+
+@pytest.mark.parametrize("sent", [b"", b"pay 100"])
+async def test_a_body_that_broke_off_is_never_whole(
+    embedded: Instance, sent: bytes
+) -> None:
+    """What had come of it is shown; accepted it would be an event that nobody sent."""
+    host, _, port = embedded.hosted.http.rpartition(":")
+    head = [("Content-Type", "text/plain"), ("Content-Length", "100000")]
+    path = "/hook/wide?api_key=right-key"
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_bytes("POST", path, head, None) + sent)
+    await writer.drain()
+    writer.close()
+
+    async def there() -> bool:
+        return bool(await listed(embedded, "wide"))
+
+    await until_asked(there)
+    [summary] = await listed(embedded, "wide")
+    assert (summary.whole, summary.body_size) == (False, len(sent))
+    rejection = (await got(embedded, summary.rejection_id)).rejection
+    assert rejection.request.body == sent
+    with pytest.raises(grpc.aio.AioRpcError, match="not kept whole"):
+        await accept(embedded, summary.rejection_id)
 
 
 async def test_what_was_not_kept_whole_is_not_accepted(embedded: Instance) -> None:
