@@ -18,6 +18,7 @@ from hookline.bodies_kinds import (
     read_raw,
 )
 from hookline.bodies_multipart import Multipart
+from hookline.bodies_thread import in_thread
 from hookline.errors import (
     Malformed,
     MissingContentType,
@@ -117,7 +118,7 @@ class BodyCheck:
     async def finish(self) -> None:
         """As `end`; in a thread where the body is parsed there."""
         if self.gathers:
-            await asyncio.to_thread(self.end)
+            await in_thread(self.end)
         else:
             self.end()
 

@@ -72,7 +72,7 @@ class AcceptedRejections:
             found = await self._find(rejection_id)
             if found.accepted:
                 return Acceptance(found.event_id, already=True)
-            judged = self._judge(found.rejection)
+            judged = await self._judge(found.rejection)
             event_id = found.event_id or await self._begin(found.rejection)
             await self._append(judged, event_id, rejection_id)
             await self._mark(found.rejection, event_id, done=True)
@@ -85,7 +85,7 @@ class AcceptedRejections:
             raise NotFound(rejection_id)
         return found
 
-    def _judge(self, rejection: rejection_pb2.Rejection) -> _Judged:
+    async def _judge(self, rejection: rejection_pb2.Rejection) -> _Judged:
         request = rejection.request
         served = self._registry.get(rejection.flow_id)
         if served is None:
@@ -104,7 +104,8 @@ class AcceptedRejections:
                 f"The flow takes bodies of at most {served.max_body} bytes, and this has "
                 f"{len(request.body)}: raise `max_body` of the trigger."
             )
-        if bodies.check(request, raw=served.raw, limit=served.max_body) is not None:
+        raw, limit = served.raw, served.max_body
+        if await bodies.check_anywhere(request, raw=raw, limit=limit) is not None:
             raise Malformed("This is a batch of events: have its sender send it again.")
         return _Judged(served, request)
 
