@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-from hookline.errors import BadConfiguration, Error, Unavailable
+from hookline.errors import BadConfiguration, Error, NotAppended, Unavailable
 from hookline.log import (
     CAUGHT_UP,
     Bounds,
@@ -164,7 +164,7 @@ class SqliteLog:
         table = self._tables[topic.name, partition_of(key, topic.partitions)]
         future: asyncio.Future[Position] = self._loop.create_future()
         if self.closing or self._pending_bytes > self._most_pending_bytes:
-            _fail(future, Unavailable("Too much waits for the log: try again later."))
+            _fail(future, NotAppended("Too much waits for the log: try again later."))
             return future
         self._pending_bytes += len(value or b"") + OVERHEAD_BYTES
         self._overdue.append((self._loop.time() + self._deadline_s, future))

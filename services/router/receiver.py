@@ -20,6 +20,7 @@ from hookline.errors import (
     Error,
     Malformed,
     MethodNotAllowed,
+    NotAppended,
     Overloaded,
     Rejected,
     TooLarge,
@@ -272,7 +273,7 @@ class Receiver:
         taken = self._append.one(served, head, source)
         with suppress(*REFUSED):
             await taken.position
-        if isinstance(taken.position.exception(), Rejected):
+        if isinstance(taken.position.exception(), Rejected | NotAppended):
             # Otherwise it may be in the log, and then its body must stay.
             await self._uploads.delete(stored)
         return self.settle(taken)

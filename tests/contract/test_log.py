@@ -8,11 +8,12 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from hookline.errors import Error
+from hookline.errors import Error, NotAppended
 from hookline.log import (
     CAUGHT_UP,
     Assignment,
@@ -29,19 +30,19 @@ from hookline.log import (
 
 EVENTS = Topic("events", 4)
 FLOWS = Topic("flows", compacted=True)
-Opening = Callable[[], AbstractAsyncContextManager[Log]]
+Opening = Callable[..., AbstractAsyncContextManager[Log]]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """How the log under test is opened, again and again on the same data."""
     if request.param == "sqlite":
-        return lambda: sqlite.open_log(tmp_path / "data", (EVENTS, FLOWS))
+        return partial(sqlite.open_log, tmp_path / "data", (EVENTS, FLOWS))
     servers = request.getfixturevalue("kafka_servers")
     cluster = kafka.Cluster(servers, prefix=f"{uuid.uuid4().hex}.")
     one = kafka.Durability(replication=1, min_insync=1)
     await kafka.create_topics(cluster, (EVENTS, FLOWS), one, groups={"g": EVENTS})
-    return lambda: kafka.open_log(cluster, (EVENTS, FLOWS), durability=one)
+    return partial(kafka.open_log, cluster, (EVENTS, FLOWS), durability=one)
 
 
 @pytest.fixture
@@ -153,6 +154,23 @@ async def test_what_is_pending_at_the_close_is_written(opening: Opening) -> None
     assert all(append.done() for append in appends)
     async with opening() as log:
         assert len(await values(log, HOME)) == 100
+
+
+async def test_what_is_refused_at_once_is_not_there(opening: Opening) -> None:
+    """Where it is full, and where it is closed; what was taken is there."""
+    async with opening(most_pending_bytes=100_000) as log:
+        appends = [log.append(EVENTS, KEY, b"%05000d" % n) for n in range(100)]
+        refused = [n for n, append in enumerate(appends) if append.done()]
+        ends = await asyncio.gather(*appends, return_exceptions=True)
+        found = await values(log, HOME)
+    late = log.append(EVENTS, KEY, b"late")
+
+    assert refused
+    for end in (*(ends[n] for n in refused), late.exception()):
+        assert isinstance(end, NotAppended)
+    assert found == [b"%05000d" % n for n in range(100) if n not in refused]
+    async with opening() as log:
+        assert await values(log, HOME) == found
 
 
 async def test_reading_keeps_to_its_offsets(log: Log) -> None:
