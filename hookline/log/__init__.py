@@ -159,6 +159,13 @@ class Log(Protocol):
         """
         ...
 
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records, of so many bytes in all, fit into its buffer now.
+
+        If they are appended before anything else happens, none is refused as too much.
+        """
+        ...
+
     def assignments(self, topic: Topic, group: str) -> AsyncIterator[Assignment]:
         """Partitions as they become this member's; never ends by itself."""
         ...

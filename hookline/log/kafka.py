@@ -81,6 +81,10 @@ class KafkaLog:
         self._writer.append(name, partition, key, value, future)
         return future
 
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records would be taken now."""
+        return not self._closing and self._writer.has_room(records, size)
+
     async def assignments(
         self, topic: Topic, group: str
     ) -> AsyncIterator[KafkaAssignment]:

@@ -156,6 +156,11 @@ class Writer:
         sent.add_callback(append.succeeded)
         sent.add_errback(append.failed)
 
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records would be taken now."""
+        needed = self._pending_bytes + size + records * OVERHEAD_BYTES
+        return self._producer is not None and needed <= self._most_pending_bytes
+
     def tell(self, append: Append, outcome: Position | BaseException) -> None:
         """Pass an outcome to the loop; one wake-up for all that come together."""
         self._told.append((append, outcome))

@@ -171,6 +171,11 @@ class SqliteLog:
         self._writer.put(Append(table, key, value, future))
         return future
 
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records would be taken now."""
+        needed = size + records * OVERHEAD_BYTES
+        return self.healthy and self._pending_bytes + needed <= self._most_pending_bytes
+
     async def change(self, operation: Any) -> Any:
         """Carry an operation out in the writer's next transaction."""
         future: asyncio.Future[Any] = self._loop.create_future()

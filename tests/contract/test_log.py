@@ -173,6 +173,21 @@ async def test_what_is_refused_at_once_is_not_there(opening: Opening) -> None:
         assert await values(log, HOME) == found
 
 
+async def test_what_there_is_room_for_is_taken(opening: Opening) -> None:
+    """All of it, if it is appended at once; and there is none for the next one then."""
+    async with opening(most_pending_bytes=100_000) as log:
+        most = max(n for n in range(1000) if log.has_room(n, n * 1000))
+        appends = [log.append(EVENTS, KEY, b"%01000d" % n) for n in range(most)]
+        there_is_more = log.has_room(1, 1000)
+        await asyncio.gather(*appends)
+        assert log.has_room(most, most * 1000)
+    closed = log.has_room(0, 0)
+
+    assert most > 10
+    assert not there_is_more
+    assert not closed
+
+
 async def test_reading_keeps_to_its_offsets(log: Log) -> None:
     """Start <= offset < end."""
     for n in range(10):
