@@ -7,7 +7,13 @@ is expanded: XML with a document type or entities is refused, depth and size are
 from functools import lru_cache, partial
 from typing import Final, NamedTuple, Self
 
-from hookline.bodies_check import NO_TYPE, BodyCheck, RangeOf, body_check
+from hookline.bodies_check import (
+    MOST_PARSED_BYTES,
+    NO_TYPE,
+    BodyCheck,
+    RangeOf,
+    body_check,
+)
 from hookline.bodies_form import parse_form
 from hookline.bodies_kinds import (
     Attachments,
@@ -32,6 +38,7 @@ __all__ = [
     "body_check",
     "check",
     "check_anywhere",
+    "gathered_size",
     "is_coded",
     "open_trigger",
     "parse",
@@ -92,6 +99,17 @@ async def open_trigger(
     if len(request.body) <= LARGE_BYTES and not is_coded(request):
         return trigger_of(request, raw=raw, limit=limit)
     return await in_thread(trigger_of, request, raw=raw, limit=limit)
+
+
+def gathered_size(request: event_pb2.Request, *, raw: bool, limit: int) -> int:
+    """How many bytes of a stored body are held at once to be parsed, at the most."""
+    if not request.HasField("stored_body"):
+        return 0
+    reading = begin_check(request, raw=raw, limit=limit)
+    most = min(limit, MOST_PARSED_BYTES)
+    if not reading.gathers:
+        return 0
+    return most if reading.decodes else min(request.stored_body.size, most)
 
 
 async def _open_stored(
