@@ -8,7 +8,8 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from hookline.v1 import execution_pb2, rejection_pb2
+from hookline.event import new_event_id
+from hookline.v1 import event_pb2, execution_pb2, rejection_pb2
 from tests.caller import request_bytes
 from tests.instance import JSON, Instance, running
 from tests.instance_on_kafka import Opening
@@ -101,6 +102,39 @@ async def test_an_acceptance_that_broke_off_goes_on_with_the_same_event(
     await embedded.ends.wait(answer.event_id)
 
     assert (answer.event_id, answer.already) == (mark.event_id, False)
+
+
+async def test_an_event_that_is_there_is_not_appended_again(
+    embedded: Instance,
+) -> None:
+    """As after a crash between the event and the mark that it is done."""
+    rejection = await refused(embedded, "kept", b"1")
+    mark = rejection_pb2.AcceptedRejection(
+        rejection_id=rejection.id, event_id=new_event_id()
+    )
+    record = rejection_pb2.RejectionRecord(accepting=mark)
+    event = event_pb2.Event(
+        id=mark.event_id,
+        flow_id="kept",
+        flow_version=rejection.flow_version,
+        request=rejection.request,
+        from_rejection=rejection.id,
+    )
+    log, topics = embedded.hosted.log, embedded.hosted.topics
+    await log.append(topics.rejections, b"kept", record.SerializeToString())
+    await log.append(topics.events, b"kept", event.SerializeToString())
+
+    first = await accept(embedded, rejection.id)
+    again = await accept(embedded, rejection.id)
+    after = await embedded.send("kept", b"2", rest="?api_key=right-key")
+    await embedded.result(after)
+
+    assert (first.event_id, first.already) == (mark.event_id, True)
+    assert (again.event_id, again.already) == (mark.event_id, True)
+    assert [one.id for one in embedded.ends.order] == [
+        mark.event_id,
+        after.headers["x-event-id"],
+    ]
 
 
 @pytest.mark.parametrize("sent", [b"", b"pay 100"])
