@@ -4,11 +4,16 @@ The raw bytes are the record; what is made here is a view. Nothing is fetched an
 is expanded: XML with a document type or entities is refused, depth and size are bounded.
 """
 
-import asyncio
 from functools import lru_cache, partial
 from typing import Final, NamedTuple, Self
 
-from hookline.bodies_check import NO_TYPE, BodyCheck, RangeOf, body_check
+from hookline.bodies_check import (
+    MOST_PARSED_BYTES,
+    NO_TYPE,
+    BodyCheck,
+    RangeOf,
+    body_check,
+)
 from hookline.bodies_form import parse_form
 from hookline.bodies_kinds import (
     Attachments,
@@ -17,6 +22,7 @@ from hookline.bodies_kinds import (
     read_raw,
 )
 from hookline.bodies_stored import DecodedRange, StoredRange
+from hookline.bodies_thread import in_thread
 from hookline.body_store import BodyStore
 from hookline.errors import Malformed, MissingContentType, Rejected, Unavailable
 from hookline.event import Content, InMemory, Trigger, Value
@@ -26,10 +32,14 @@ from hookline.v1 import event_pb2
 __all__ = [
     "Attachments",
     "BodyCheck",
+    "Coded",
     "ParsedBody",
     "begin_check",
     "body_check",
     "check",
+    "check_anywhere",
+    "gathered_size",
+    "is_coded",
     "open_trigger",
     "parse",
     "trigger_of",
@@ -42,6 +52,10 @@ NO_STORE: Final = (
     "the body is in the body store, and none is configured here: set "
     "HOOKLINE_BODIES__STORE as the routers have it"
 )
+
+
+class Coded(Exception):
+    """A body has content codings: it is to be read in a thread."""
 
 
 def trigger_of(
@@ -82,9 +96,20 @@ async def open_trigger(
     """
     if request.HasField("stored_body"):
         return await _open_stored(request, store, raw=raw, limit=limit)
-    if len(request.body) <= LARGE_BYTES:
+    if len(request.body) <= LARGE_BYTES and not is_coded(request):
         return trigger_of(request, raw=raw, limit=limit)
-    return await asyncio.to_thread(trigger_of, request, raw=raw, limit=limit)
+    return await in_thread(trigger_of, request, raw=raw, limit=limit)
+
+
+def gathered_size(request: event_pb2.Request, *, raw: bool, limit: int) -> int:
+    """How many bytes of a stored body are held at once to be parsed, at the most."""
+    if not request.HasField("stored_body"):
+        return 0
+    reading = begin_check(request, raw=raw, limit=limit)
+    most = min(limit, MOST_PARSED_BYTES)
+    if not reading.gathers:
+        return 0
+    return most if reading.decodes else min(request.stored_body.size, most)
 
 
 async def _open_stored(
@@ -114,11 +139,16 @@ async def _open_stored(
 
 
 def check(
-    request: event_pb2.Request, *, raw: bool = False, limit: int = REQUEST_LIMIT_BYTES
+    request: event_pb2.Request,
+    *,
+    raw: bool = False,
+    limit: int = REQUEST_LIMIT_BYTES,
+    decodes: bool = True,
 ) -> tuple[bytes, ...] | None:
     """Whether `trigger_of` will be able to read a request; raises what it raises.
 
-    Gives the elements where the body is a batch of events.
+    Gives the elements where the body is a batch of events. Raises Coded where there is a
+    coding to take off and it is not to be done here.
     """
     if request.query:
         raw = raw or _asks_for_raw(parse_form(request.query.encode()))
@@ -127,11 +157,27 @@ def check(
         return None
     content_type, encoding = _content_headers(request)
     if body and encoding:
+        if not decodes:
+            raise Coded
         reading = body_check(content_type, encoding, raw=raw, limit=limit)
         reading.feed(body)
         reading.end()
         return reading.events
     return parse(content_type, body, raw=raw).events
+
+
+async def check_anywhere(
+    request: event_pb2.Request, *, raw: bool, limit: int
+) -> tuple[bytes, ...] | None:
+    """As `check`; in a thread where the body can be much more than it looks."""
+    if is_coded(request):
+        return await in_thread(check, request, raw=raw, limit=limit)
+    return check(request, raw=raw, limit=limit)
+
+
+def is_coded(request: event_pb2.Request) -> bool:
+    """Whether a request's body has content codings."""
+    return any(_name_of(one.name) == "content-encoding" for one in request.headers)
 
 
 def begin_check(request: event_pb2.Request, *, raw: bool, limit: int) -> BodyCheck:

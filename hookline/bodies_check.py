@@ -5,6 +5,7 @@ Multipart and files take constant memory at every size; what is parsed whole is 
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from hookline.bodies_kinds import (
     read_parts,
     read_raw,
 )
-from hookline.bodies_multipart import Multipart
+from hookline.bodies_multipart import File, Multipart
+from hookline.bodies_thread import in_thread
 from hookline.errors import (
     Malformed,
     MissingContentType,
@@ -25,7 +27,7 @@ from hookline.errors import (
     TooLarge,
     UnsupportedCoding,
 )
-from hookline.event import Attachment, Content
+from hookline.event import Attachment, Content, InMemory
 
 # What is parsed whole takes a multiple of its size as a value.
 MOST_PARSED_BYTES: Final = 16 * 1024 * 1024
@@ -73,7 +75,10 @@ class BodyCheck:
                 self._decoder = Decoder(content_encoding, limit)
             if kind is not None and in_parts:
                 self._parts = Multipart(
-                    kind.boundary or "", read_field, digests=digests
+                    kind.boundary or "",
+                    read_field,
+                    digests=digests,
+                    keeps_small=digests and self._decoder is not None,
                 )
         except (Malformed, UnsupportedCoding) as error:
             self.refusal = error
@@ -102,6 +107,8 @@ class BodyCheck:
             self._decoder.end()
         if self._parts is not None:
             self._parts.end()
+            if self._decoder is not None:
+                self._parts.check_reading()
         elif self.gathers and self._kind is not None:
             read = read_raw if self._raw else self._kind.read
             self._parsed = read(bytes(self._held), self._kind)
@@ -117,14 +124,20 @@ class BodyCheck:
     async def finish(self) -> None:
         """As `end`; in a thread where the body is parsed there."""
         if self.gathers:
-            await asyncio.to_thread(self.end)
+            await in_thread(self.end)
         else:
             self.end()
 
     @property
     def held(self) -> int:
-        """How many bytes of the body are held."""
-        return len(self._held) + (self._parts.held if self._parts else 0)
+        """How many bytes are held for the body, its codings' windows among them."""
+        windows = self._decoder.held if self._decoder else 0
+        return windows + len(self._held) + (self._parts.held if self._parts else 0)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it takes content codings off, which costs more than it looks."""
+        return self._decoder is not None
 
     @property
     def events(self) -> tuple[bytes, ...] | None:
@@ -136,12 +149,7 @@ class BodyCheck:
         if self._parsed is not None:
             return self._parsed
         if self._parts is not None:
-            return read_parts(
-                self._parts,
-                lambda file: Attachment(
-                    file.content_type, range_of(file.start, file.size, file.sha256)
-                ),
-            )
+            return read_parts(self._parts, partial(_attachment, range_of))
         if self._kind is None:
             return ParsedBody({})
         digest = self._digest.hexdigest() if self._digest is not None else ""
@@ -160,6 +168,15 @@ class BodyCheck:
             check_parsed_size(self._size)
         elif self._digest is not None:
             self._digest.update(piece)
+
+
+def _attachment(range_of: RangeOf, file: File) -> Attachment:
+    content: Content
+    if file.content is not None:
+        content = InMemory(file.content)
+    else:
+        content = range_of(file.start, file.size, file.sha256)
+    return Attachment(file.content_type, content)
 
 
 def body_check(

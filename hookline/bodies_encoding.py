@@ -19,7 +19,13 @@ MOST_CODINGS: Final = 2
 # Of gzip and zstd there may be many in a row; each costs something, also an empty one.
 MOST_MEMBERS: Final = 10_000
 MOST_WINDOW_LOG: Final = 23  # 8 MiB: what RFC 9659 allows on the web
+MOST_WINDOW_BYTES: Final = 1 << MOST_WINDOW_LOG
 GZIP_WINDOW: Final = 31
+ZLIB_BYTES: Final = 64 * 1024
+# As much of a frame as tells its window.
+ZSTD_HEADER_BYTES: Final = 17
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+ZSTD_BLOCK_BYTES: Final = 256 * 1024
 ERRORS: Final = (zlib.error, brotli.error, zstd.ZstdError)
 
 
@@ -36,12 +42,19 @@ class Unpacker(Protocol):
         """Of what was given, the bytes behind the member's end."""
         ...
 
+    @property
+    def held(self) -> int:
+        """How many bytes it holds between two pieces: its window."""
+        ...
+
     def unpack(self, piece: bytes) -> Iterator[bytes]:
         """What a piece unpacks to, in pieces of bounded size."""
         ...
 
 
 class _Zlib:
+    held = ZLIB_BYTES
+
     def __init__(self, window_bits: int) -> None:
         self._inner = zlib.decompressobj(window_bits)
 
@@ -65,6 +78,8 @@ class _Zlib:
 
 class _Deflate:
     """The zlib format, as RFC 9110 says; or bare deflate, as some have always sent."""
+
+    held = ZLIB_BYTES
 
     def __init__(self) -> None:
         self._first = b""
@@ -96,6 +111,11 @@ class _Zstd:
     def __init__(self) -> None:
         options = {int(zstd.DecompressionParameter.window_log_max): MOST_WINDOW_LOG}
         self._inner = zstd.ZstdDecompressor(options=options)
+        self._first = b""
+
+    @property
+    def held(self) -> int:
+        return zstd_window(self._first)
 
     @property
     def eof(self) -> bool:
@@ -106,6 +126,7 @@ class _Zstd:
         return self._inner.unused_data
 
     def unpack(self, piece: bytes) -> Iterator[bytes]:
+        self._first += piece[: ZSTD_HEADER_BYTES - len(self._first)]
         while not self._inner.eof:
             out = self._inner.decompress(piece, PIECE_BYTES)
             piece = b""
@@ -120,12 +141,20 @@ class _Brotli:
 
     def __init__(self) -> None:
         self._inner = brotli.Decompressor()
+        self.held = 0
 
     @property
     def eof(self) -> bool:
         return bool(self._inner.is_finished())
 
     def unpack(self, piece: bytes) -> Iterator[bytes]:
+        if not self.held:
+            self.held = brotli_window(piece[0])
+            if self.held > MOST_WINDOW_BYTES:
+                raise Malformed(
+                    f"The body's br asks for a window of {self.held} bytes: send it "
+                    f"with one of at most {MOST_WINDOW_BYTES}."
+                )
         while True:
             out = self._inner.process(piece, output_buffer_limit=PIECE_BYTES)
             piece = b""
@@ -134,6 +163,36 @@ class _Brotli:
             # It says that it takes more while it still has something to give.
             if self._inner.is_finished() or not out:
                 return
+
+
+def brotli_window(first: int) -> int:
+    """The window that a stream's first byte asks for (RFC 7932, 9.1)."""
+    if not first & 0b1:
+        return 1 << 16
+    if bits := first >> 1 & 0b111:
+        return 1 << 17 + bits
+    bits = first >> 4 & 0b111
+    # 1 stands for the large windows of another format, which are refused as broken.
+    return 1 << (8 + bits if bits else 17)
+
+
+def zstd_window(first: bytes) -> int:
+    """The window that a frame's header asks for; 0 before all of it is there.
+
+    See RFC 8878, 3.1.1.1. What asks for more than is allowed is refused by zstd itself.
+    """
+    if len(first) < ZSTD_HEADER_BYTES or first[:4] != ZSTD_MAGIC:
+        return 0
+    descriptor = first[4]
+    if not descriptor & 0x20:
+        base = 1 << 10 + (first[5] >> 3)
+        window = base + base // 8 * (first[5] & 0b111)
+    else:
+        # The content's size stands for the window, behind a dictionary's number.
+        start = 5 + (0, 1, 2, 4)[descriptor & 0b11]
+        size = 1 << (descriptor >> 6)
+        window = int.from_bytes(first[start : start + size], "little")
+    return min(window, MOST_WINDOW_BYTES) + ZSTD_BLOCK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +240,11 @@ class Decoder:
         for stage in self._stages:
             stage.end()
 
+    @property
+    def held(self) -> int:
+        """How many bytes the codings hold between two pieces: their windows."""
+        return sum(stage.held for stage in self._stages)
+
     def _through(self, number: int, piece: bytes) -> Iterator[bytes]:
         if number == len(self._stages):
             yield piece
@@ -198,6 +262,10 @@ class _Stage:
         self._size = 0
         self._members = 0
         self._member: Unpacker | None = None
+
+    @property
+    def held(self) -> int:
+        return self._member.held if self._member is not None else 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         try:

@@ -33,6 +33,12 @@ MOST_PARTS: Final = 1000
 MOST_HEADERS: Final = 16
 MOST_HEADER_BYTES: Final = 8 * 1024
 MOST_FIELD_BYTES: Final = 1024 * 1024
+# Where files are cheaper to keep than to read again: a small one, and all small ones.
+SMALL_BYTES: Final = 64 * 1024
+MOST_SMALL_BYTES: Final = 1024 * 1024
+# What is read to read each of the others once, from the beginning of the body on.
+MOST_READ_BYTES: Final = 1024 * 1024 * 1024
+MOST_READ_TIMES: Final = 8
 MOST_BOUNDARY: Final = 70
 MOST_PADDING: Final = 64
 CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -49,13 +55,15 @@ class File:
     start: int = 0
     size: int = 0
     sha256: str = ""
+    content: bytes | None = None
 
 
 class Multipart:
     """The parts of one body, as its pieces come.
 
     `fields` and `files` are complete after `end`. Digests of files are made where they
-    are asked for. `read_field` gives the value of a field with a content type.
+    are asked for. `read_field` gives the value of a field with a content type. With
+    `keeps_small` small files are kept, so many of them, from the first one on.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class Multipart:
         read_field: Callable[[str, bytes], Value],
         *,
         digests: bool = False,
+        keeps_small: bool = False,
     ) -> None:
         """Raises Malformed where the boundary cannot be one."""
         delimiter = boundary.encode()
@@ -73,6 +82,9 @@ class Multipart:
         self.files: list[File] = []
         self._read_field = read_field
         self._digests = digests
+        self._keeps_small = keeps_small
+        self._small = 0
+        self._again = 0
         self._names: dict[str, int] = {}
         self._delimiters = re.compile(b"\r\n--" + re.escape(delimiter))
         callbacks: MultipartCallbacks = {
@@ -134,8 +146,16 @@ class Multipart:
 
     @property
     def held(self) -> int:
-        """How many bytes the fields have."""
-        return self._held
+        """How many bytes the fields have, and the files that are kept."""
+        return self._held + (self._small if self._keeps_small else 0)
+
+    def check_reading(self) -> None:
+        """Raise TooLarge where the files cost too much if each is reached by decoding."""
+        if self._again > max(MOST_READ_BYTES, MOST_READ_TIMES * self._before):
+            raise TooLarge(
+                "Each file of a form with a content coding is reached by decoding all "
+                "before it, and here that is too much: send fewer, or no coding."
+            )
 
     def _check_delimiters(self, piece: bytes) -> None:
         """Bound what the parser looks at byte by byte, rather than searches through."""
@@ -161,6 +181,7 @@ class Multipart:
         self._field_type = ""
         self._field = bytearray()
         self._digest: Any = None
+        self._content = bytearray()
 
     def _take_header_name(self, piece: bytes, start: int, end: int) -> None:
         self._header_name += piece[start:end]
@@ -203,8 +224,11 @@ class Multipart:
                 text = f"The fields of a form have at most {MOST_FIELD_BYTES} bytes."
                 raise TooLarge(text)
             self._field += piece[start:end]
-        elif self._digest is not None:
+            return
+        if self._digest is not None:
             self._digest.update(memoryview(piece)[start:end])
+        if self._keeps_small and self._size <= SMALL_BYTES:
+            self._content += piece[start:end]
 
     def _end_part(self) -> None:
         if self._file is None:
@@ -215,6 +239,12 @@ class Multipart:
         self._file.size = self._size
         if self._digest is not None:
             self._file.sha256 = self._digest.hexdigest()
+        if self._size <= min(SMALL_BYTES, MOST_SMALL_BYTES - self._small):
+            self._small += self._size
+            if self._keeps_small:
+                self._file.content = bytes(self._content)
+        else:
+            self._again += self._file.start + self._size
         self.files.append(self._file)
 
     def _end(self) -> None:

@@ -1,11 +1,13 @@
 """Bodies as they were sent, and the files in them: ranges, of which nothing is copied.
 
 Of a body with content codings the ranges are those of the decoded body: what stands
-before a range is decoded again each time that it is read.
+before a range is decoded again each time that it is read, in a thread. So small files are
+no such ranges, and what all others come to is bounded (`bodies_multipart`).
 """
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from hookline.bodies_encoding import Decoder
@@ -47,21 +49,42 @@ class DecodedRange:
 
     async def read(self) -> AsyncIterator[bytes]:
         """Read from the beginning. Raises Unavailable where the store is out of reach."""
-        end = self.start + self.size
         # No limit: that it is within the flow's was checked, and reading stops at `end`.
         decoder = Decoder(self.content_encoding, sys.maxsize)
-        position = 0
+        cut = _Cut(self.start, self.start + self.size)
         async for packed in self.body.read():
-            for piece in decoder.feed(packed):
-                before, position = position, position + len(piece)
-                if position > self.start and before < end:
-                    yield piece[max(self.start - before, 0) : end - before]
-                if position >= end:
-                    return
+            wanted = cut.of(decoder.feed(packed))
+            while piece := await asyncio.to_thread(next, wanted, b""):
+                yield piece
+            if cut.done:
+                return
 
     async def whole(self, limit: int) -> bytes:
         """All of it. Raises TerminalError where that is more than `limit`."""
         return await _whole(self, limit)
+
+
+class _Cut:
+    """Cuts a range out of pieces that come one after another."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self._start = start
+        self._end = end
+        self._position = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of it is still to come."""
+        return self._position >= self._end
+
+    def of(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """What of the next pieces is in the range."""
+        for piece in pieces:
+            before, self._position = self._position, self._position + len(piece)
+            if self._position > self._start and before < self._end:
+                yield piece[max(self._start - before, 0) : self._end - before]
+            if self.done:
+                return
 
 
 async def _whole(content: Content, limit: int) -> bytes:

@@ -208,7 +208,8 @@ class Writing:
         self._pieces.abort()
         with suppress(_Abandoned, BaseError, OSError):
             await asyncio.shield(self._put)
-            await self._store.delete(self.name)
+        # Also where that has failed: what timed out may be there all the same.
+        await self._store.delete(self.name)
 
     def _begin(self, content: bytes | AsyncIterator[bytes]) -> Future[object]:
         # obstore's awaitables are futures: the work has begun.

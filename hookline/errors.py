@@ -13,6 +13,7 @@ Error
 │  └─ TooSlow               headers or body did not arrive in time
 ├─ Overloaded           the flow's or the sender's limit; safe to retry, not before its time
 ├─ Unavailable          ours; safe to retry later, but the event may be in the log already
+│  └─ NotAppended           the same, and it is not in the log
 ├─ MissingSecret        a secret that a flow names is nowhere to be found
 ├─ BadConfiguration     a setting, a port or a directory; exit code 78
 └─ StepError            raised by components
@@ -96,6 +97,10 @@ class Overloaded(Error):
 
 class Unavailable(Error):
     """The log does not take it now. Safe to retry; it may be in the log already."""
+
+
+class NotAppended(Unavailable):
+    """The log did not even begin to take it: it is not there, nor will it be."""
 
 
 class MissingSecret(Error):

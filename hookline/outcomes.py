@@ -19,6 +19,7 @@ REASONS: dict[type[errors.Error], "event_pb2.Reason.ValueType"] = {
     errors.HeadTooLarge: event_pb2.REASON_HEAD_TOO_LARGE,
     errors.Overloaded: event_pb2.REASON_TOO_MANY_REQUESTS,
     errors.Unavailable: event_pb2.REASON_UNAVAILABLE,
+    errors.NotAppended: event_pb2.REASON_UNAVAILABLE,
 }
 
 

@@ -63,6 +63,11 @@ class HeldLog:
             appended = self._log.append(topic, key, value)
             appended.add_done_callback(partial(_hand_on, future))
 
+    def fail(self, number: int, error: Exception) -> None:
+        """Fail one of the appends that are held, by its number."""
+        future, *_ = self._waiting.pop(number)
+        future.set_exception(error)
+
     def append(
         self, topic: Topic, key: bytes, value: bytes | None
     ) -> asyncio.Future[Position]:
@@ -134,6 +139,7 @@ async def routing(
     *flows: str,
     bodies: str | None = "",
     environment: Mapping[str, str] | None = None,
+    most_pending_bytes: int = 64 * 1024 * 1024,
 ) -> AsyncIterator[Router]:
     """A router with these flow files, on a log of its own.
 
@@ -144,7 +150,8 @@ async def routing(
     store = open_body_store(bodies) if bodies else None
     secrets = Secrets(environment or {}, None)
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(open_log(directory, TOPICS.all))
+        opening = open_log(directory, TOPICS.all, most_pending_bytes=most_pending_bytes)
+        log = await stack.enter_async_context(opening)
         catalog = Catalog(log, TOPICS)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         following = tasks.create_task(catalog.run())

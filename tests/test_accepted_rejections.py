@@ -8,7 +8,9 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from hookline.v1 import execution_pb2, rejection_pb2
+from hookline.event import new_event_id
+from hookline.v1 import event_pb2, execution_pb2, rejection_pb2
+from tests.caller import request_bytes
 from tests.instance import JSON, Instance, running
 from tests.instance_on_kafka import Opening
 from tests.rejected import (
@@ -21,6 +23,7 @@ from tests.rejected import (
     listed,
     refused,
 )
+from tests.waiting import until_asked
 
 
 @pytest.fixture
@@ -99,6 +102,64 @@ async def test_an_acceptance_that_broke_off_goes_on_with_the_same_event(
     await embedded.ends.wait(answer.event_id)
 
     assert (answer.event_id, answer.already) == (mark.event_id, False)
+
+
+async def test_an_event_that_is_there_is_not_appended_again(
+    embedded: Instance,
+) -> None:
+    """As after a crash between the event and the mark that it is done."""
+    rejection = await refused(embedded, "kept", b"1")
+    mark = rejection_pb2.AcceptedRejection(
+        rejection_id=rejection.id, event_id=new_event_id()
+    )
+    record = rejection_pb2.RejectionRecord(accepting=mark)
+    event = event_pb2.Event(
+        id=mark.event_id,
+        flow_id="kept",
+        flow_version=rejection.flow_version,
+        request=rejection.request,
+        from_rejection=rejection.id,
+    )
+    log, topics = embedded.hosted.log, embedded.hosted.topics
+    await log.append(topics.rejections, b"kept", record.SerializeToString())
+    await log.append(topics.events, b"kept", event.SerializeToString())
+
+    first = await accept(embedded, rejection.id)
+    again = await accept(embedded, rejection.id)
+    after = await embedded.send("kept", b"2", rest="?api_key=right-key")
+    await embedded.result(after)
+
+    assert (first.event_id, first.already) == (mark.event_id, True)
+    assert (again.event_id, again.already) == (mark.event_id, True)
+    assert [one.id for one in embedded.ends.order] == [
+        mark.event_id,
+        after.headers["x-event-id"],
+    ]
+
+
+@pytest.mark.parametrize("sent", [b"", b"pay 100"])
+async def test_a_body_that_broke_off_is_never_whole(
+    embedded: Instance, sent: bytes
+) -> None:
+    """What had come of it is shown; accepted it would be an event that nobody sent."""
+    host, _, port = embedded.hosted.http.rpartition(":")
+    head = [("Content-Type", "text/plain"), ("Content-Length", "100000")]
+    path = "/hook/wide?api_key=right-key"
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_bytes("POST", path, head, None) + sent)
+    await writer.drain()
+    writer.close()
+
+    async def there() -> bool:
+        return bool(await listed(embedded, "wide"))
+
+    await until_asked(there)
+    [summary] = await listed(embedded, "wide")
+    assert (summary.whole, summary.body_size) == (False, len(sent))
+    rejection = (await got(embedded, summary.rejection_id)).rejection
+    assert rejection.request.body == sent
+    with pytest.raises(grpc.aio.AioRpcError, match="not kept whole"):
+        await accept(embedded, summary.rejection_id)
 
 
 async def test_what_was_not_kept_whole_is_not_accepted(embedded: Instance) -> None:

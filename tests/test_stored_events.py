@@ -1,5 +1,6 @@
 """Events whose bodies are in the body store: none fails because the store is away."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -137,3 +138,48 @@ async def test_the_operator_bounds_what_flows_may_take(tmp_path: Path) -> None:
     assert (mistake.line, mistake.field) == (3, "trigger.webhook.max_body")
     assert "HOOKLINE_BODIES__MOST_BYTES" in mistake.text
     assert beyond.status == 413
+
+
+class Holding:
+    """A component whose steps end when they may."""
+
+    effect: ClassVar = Effect.ONCE
+    started: ClassVar[list[str]] = []
+    free: ClassVar[asyncio.Event]
+
+    class Parameters(components.Parameters):
+        """None."""
+
+    def __init__(self, _parameters: Parameters, _resources: Resources) -> None:
+        pass
+
+    async def run(self, message: Message) -> Sequence[Message]:
+        """Wait until all may end."""
+        Holding.started.append(message.run.flow_id)
+        await Holding.free.wait()
+        return (message.derive(body=1),)
+
+
+async def test_so_many_bytes_of_stored_bodies_are_in_hand(tmp_path: Path) -> None:
+    """A flow beyond that waits for another one's end; one without such a body does not."""
+    flow = """
+id: {id}
+trigger: {{webhook: {{auth: {{type: none}}}}}}
+steps: [{{id: hold, use: holding}}]
+"""
+    ids = [f"flow-{n}" for n in range(7)]
+    types: dict[str, Any] = {"holding": Holding, **components.component_types()}
+    Holding.free = asyncio.Event()
+    body = b'"' + b"x" * 9_900_000 + b'"'
+    flows = [flow.format(id=one) for one in ids]
+    async with running(tmp_path, FLOW, *flows, types=types) as hookline:
+        answers = [await hookline.send(one, body) for one in ids]
+        await until(lambda: len(Holding.started) == 6)
+        for _ in range(20):
+            small = await hookline.send("counting", b"[1]")
+            assert await hookline.result(small) == 1
+        assert len(Holding.started) == 6
+
+        Holding.free.set()
+        for answer in answers:
+            assert await hookline.result(answer) == 1

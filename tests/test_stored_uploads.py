@@ -6,6 +6,7 @@ off or given up leaves nothing there.
 
 import asyncio
 import hmac
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from backports import zstd  # noqa: TID251 - packs what bodies unpack
 
 from hookline.body_store import BodyStore, open_body_store
 from hookline.v1 import event_pb2
@@ -306,5 +308,29 @@ async def test_nothing_is_gathered_for_who_may_not_send(tmp_path: Path) -> None:
 
     assert strange.status == 401
     # There is room for what is on its way, and none for the whole.
+    assert known.status == 503
+    assert not kept(bodies_in(tmp_path))
+
+
+async def test_nothing_is_decoded_for_who_may_not_send(tmp_path: Path) -> None:
+    """A coding's window is in memory, and counted, once its sender is known."""
+    url = bodies_in(tmp_path).as_uri()
+    options = {int(zstd.CompressionParameter.window_log): 23}
+    packing = zstd.ZstdCompressor(options=options)
+    body = packing.compress(os.urandom(IN_LINE * 2)) + packing.flush()
+    head = [BINARY, ("Content-Encoding", "zstd")]
+    async with (
+        routing(tmp_path, *FLOWS, bodies=url, environment=SECRETS) as router,
+        router.serving(most_bytes_in_flight=8_000_000) as address,
+        edge(address) as client,
+        public(client) as http,
+    ):
+        strange, known = [
+            await upload(http, "/hook/signed", [*head, signed], [body], size=len(body))
+            for signed in (signature(body, "another key"), signature(body))
+        ]
+
+    assert strange.status == 401
+    # There is room for what is on its way, and none for the window.
     assert known.status == 503
     assert not kept(bodies_in(tmp_path))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.errors import Error, Malformed, TooLarge, Unavailable
+from hookline.errors import Error, Malformed, NotAppended, TooLarge, Unavailable
 from hookline.v1 import event_pb2
 from services.ingress import byte_bound as edge_bound
 from services.ingress.router_client import RouterClient
@@ -123,7 +123,11 @@ async def test_a_verdict_in_mid_body_does_not_wait_for_the_sender(
 
 @pytest.mark.parametrize(
     ("refusal", "stay"),
-    [(TooLarge("The record is too large."), 0), (Unavailable("It is away."), 1)],
+    [
+        (TooLarge("The record is too large."), 0),
+        (NotAppended("It is full."), 0),
+        (Unavailable("It is away."), 1),
+    ],
 )
 async def test_a_body_stays_if_its_event_may_be_in_the_log(
     router: Router, tmp_path: Path, refusal: Error, stay: int

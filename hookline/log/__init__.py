@@ -20,8 +20,9 @@ in between. If the future fails with `Unavailable` the record *may or may not* b
 log, now or after a restart; so a repeated append may leave it there twice. Now and then
 a record is there twice though its future did not fail; every reader must tolerate a
 record that was seen before. `TooLarge` means that the record was refused, and is not in
-the log. The future fails within the log's append deadline, whatever the disk or the
-network does; a full buffer fails it at once.
+the log; `NotAppended`, which is an `Unavailable`, that the log did not begin to take it:
+it is not there either. The future fails within the log's append deadline, whatever the
+disk or the network does; a full buffer, or a log that closes, fails it at once and so.
 
 **Assignments.** The partitions of a topic are shared among the members of a group: each
 partition belongs to at most one. An assignment begins where the group's last commit
@@ -152,7 +153,17 @@ class Log(Protocol):
         ...
 
     def append(self, topic: Topic, key: bytes, value: bytes | None) -> Future[Position]:
-        """One future a record. `Unavailable`: unknown whether it is in the log."""
+        """One future a record. `Unavailable`: unknown whether it is in the log.
+
+        Unless it is `NotAppended`.
+        """
+        ...
+
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records, of so many bytes in all, fit into its buffer now.
+
+        If they are appended before anything else happens, none is refused as too much.
+        """
         ...
 
     def assignments(self, topic: Topic, group: str) -> AsyncIterator[Assignment]:

@@ -21,6 +21,7 @@ from services.executor.failure import StepFailed
 from services.executor.flows import Flows
 from services.executor.journal import Ended, Finish, Journal
 from services.executor.opening import first_message
+from services.executor.room import Room
 from services.executor.tenure import Tenure
 
 FAILED = execution_pb2.STATUS_FAILED
@@ -48,6 +49,7 @@ class Executions:
         bodies: BodyStore | None = None,
     ) -> None:
         self._bodies = bodies
+        self._room = Room()
         self._flows = flows
         self._attempts = attempts
         self._journal = journal
@@ -70,8 +72,9 @@ class Executions:
         progress = Progress()
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
-            message = await first_message(event, bound, self._bodies, tenure)
-            await self._continue(bound.steps, 0, message, progress, tenure)
+            with self._room.share() as share:
+                message = await first_message(event, bound, self._bodies, tenure, share)
+                await self._continue(bound.steps, 0, message, progress, tenure)
         except StepFailed as failure:
             progress.attempts += failure.attempts
             ended = Ended(FAILED, started_at_us, progress.attempts)

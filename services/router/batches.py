@@ -4,12 +4,13 @@ Each element becomes a request like that of an event sent alone. The sender is a
 when all are durable; the default answer lists the ids of the events.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from hookline.bodies_cloudevents import EVENT_TYPE
+from hookline.errors import TooLarge
 from hookline.event import EventId
 from hookline.v1 import event_pb2
 
@@ -17,11 +18,17 @@ OF_THE_BATCH: Final = frozenset(
     {b"content-type", b"content-encoding", b"content-length"}
 )
 
+# What the head of a batch may come to in the log, where each element has it.
+MOST_HEADS_BYTES: Final = 4 * 1024 * 1024
+
 
 def requests_of(
-    request: event_pb2.Request, events: Iterable[bytes]
+    request: event_pb2.Request, events: Sequence[bytes]
 ) -> Iterator[event_pb2.Request]:
-    """The requests that a batch stands for: its head with each element as the body."""
+    """The requests that a batch stands for: its head with each element as the body.
+
+    Raises TooLarge where few bytes would become a great many.
+    """
     head = event_pb2.Request()
     head.CopyFrom(request)
     head.ClearField("body")
@@ -31,6 +38,11 @@ def requests_of(
         header for header in request.headers if header.name.lower() not in OF_THE_BATCH
     )
     head.headers.add(name=b"Content-Type", value=EVENT_TYPE.encode())
+    if head.ByteSize() * len(events) > MOST_HEADS_BYTES:
+        raise TooLarge(
+            f"Each of these {len(events)} events has the {head.ByteSize()} bytes of the "
+            "request's path and headers: send fewer at once, or smaller headers."
+        )
     for body in events:
         one = event_pb2.Request()
         one.CopyFrom(head)

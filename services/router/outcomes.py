@@ -20,6 +20,7 @@ STATUSES: dict[type[errors.Error], grpc.StatusCode] = {
     errors.TooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.NotAppended: grpc.StatusCode.UNAVAILABLE,
 }
 
 

@@ -10,14 +10,17 @@ import time
 from asyncio import Future, shield
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from hookline import bodies
+from hookline.bodies_thread import in_thread_soon
 from hookline.body_store import BodyStore
 from hookline.errors import (
     Error,
     Malformed,
     MethodNotAllowed,
+    NotAppended,
     Overloaded,
     Rejected,
     TooLarge,
@@ -25,7 +28,7 @@ from hookline.errors import (
     Unavailable,
     UnknownFlow,
 )
-from hookline.event import EventId
+from hookline.event import EventId, Trigger
 from hookline.log import Log
 from hookline.outcomes import reason_of
 from hookline.telemetry import Metrics, Sampled, get_logger
@@ -52,15 +55,21 @@ REFUSED = (Rejected, Overloaded, Unavailable)
 INACTIVE = "The flow is inactive: it lacks secrets. Try again later."
 
 
+# The elements where a body is a batch; and the request as it was parsed, if it was.
+Opened = tuple[tuple[bytes, ...] | None, Trigger | None]
+
+
 class Unsure(NamedTuple):
     """A request for a flow that is not known here, where others apply flows, too.
 
-    Or one that is refused as if there were no such flow, and after as long.
+    Or one that is refused as if there were no such flow, and after as long. Or one whose
+    body is being read in a thread: `go_on` appends it with what comes of that.
     """
 
     request: event_pb2.Request
-    caught_up: Future[None]
+    caught_up: Future[Any]
     refusal: Error | None = None
+    go_on: Callable[[Opened], Taken] | None = None
 
 
 CatchUp = Callable[[], Future[None]]
@@ -96,7 +105,7 @@ class Receiver:
         """Judge a request whose body is here. Never raises."""
         verdict = self.take(request)
         if isinstance(verdict, Unsure):
-            with suppress(Unavailable):
+            with suppress(*REFUSED):
                 # Others wait for it, too: one that leaves takes it along otherwise.
                 await shield(verdict.caught_up)
             verdict = self.take_again(verdict)
@@ -126,25 +135,51 @@ class Receiver:
         try:
             if error := unsure.caught_up.exception() or unsure.refusal:
                 raise error
-            return self._take(unsure.request)
+            if unsure.go_on is not None:
+                return unsure.go_on(unsure.caught_up.result())
+            return self._take_here(unsure.request)
         except REFUSED as refusal:
             return self.reject(unsure.request, refusal)
 
-    def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
+    def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken | Unsure:
         """Judge and append. Raises Rejected, Overloaded or Unavailable."""
-        size = len(request.body)
-        source = self._from_source(request, size)
+        source = self._from_source(request, len(request.body))
         if request.method in WITHOUT_EVENT:
             return self._describe(request)
+        served = self._let_in(request)
+        try:
+            opened = _open(served, request, decodes=False)
+        except bodies.Coded:
+            reading = in_thread_soon(_open, served, request, decodes=True)
+            go_on = partial(self._append_opened, served, request, source)
+            return Unsure(request, reading, None, go_on)
+        return self._append_opened(served, request, source, opened)
+
+    def _take_here(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
+        """The same where a flow was not known at first: even codings come off here."""
+        source = self._from_source(request, len(request.body))
+        if request.method in WITHOUT_EVENT:
+            return self._describe(request)
+        served = self._let_in(request)
+        opened = _open(served, request, decodes=True)
+        return self._append_opened(served, request, source, opened)
+
+    def _let_in(self, request: event_pb2.Request) -> ServedFlow:
+        size = len(request.body)
         served, verifier = self._admit(request, size)
         verifier.verify(request)
         if served.quota is not None:
             served.quota.take(size)
-        if served.computed_reply is not None:
-            events, trigger = served.computed_reply.read(request, served.max_body)
-        else:
-            trigger = None
-            events = bodies.check(request, raw=served.raw, limit=served.max_body)
+        return served
+
+    def _append_opened(
+        self,
+        served: ServedFlow,
+        request: event_pb2.Request,
+        source: Quota | None,
+        opened: Opened,
+    ) -> Taken:
+        events, trigger = opened
         if events is not None:
             return self._append.batch(served, request, events, source)
         return self._append.one(served, request, source, trigger)
@@ -239,7 +274,7 @@ class Receiver:
         taken = self._append.one(served, head, source)
         with suppress(*REFUSED):
             await taken.position
-        if isinstance(taken.position.exception(), Rejected):
+        if isinstance(taken.position.exception(), Rejected | NotAppended):
             # Otherwise it may be in the log, and then its body must stay.
             await self._uploads.delete(stored)
         return self.settle(taken)
@@ -249,7 +284,8 @@ class Receiver:
         await self._know(request.flow_id)
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
-        if bodies.check(request, raw=served.raw, limit=served.max_body) is not None:
+        raw, limit = served.raw, served.max_body
+        if await bodies.check_anywhere(request, raw=raw, limit=limit) is not None:
             raise Malformed("This is a batch: publish its events one by one.")
         taken = self._append.one(served, request)
         await taken.position
@@ -327,3 +363,11 @@ class Receiver:
             )
             outcome.rejected.headers.extend(more)
         return outcome
+
+
+def _open(served: ServedFlow, request: event_pb2.Request, *, decodes: bool) -> Opened:
+    """Read a body. Raises Rejected, and Coded where that is not to be done here."""
+    if served.computed_reply is not None:
+        return served.computed_reply.read(request, served.max_body, decodes=decodes)
+    limit = served.max_body
+    return bodies.check(request, raw=served.raw, limit=limit, decodes=decodes), None

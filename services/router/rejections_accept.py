@@ -2,7 +2,9 @@
 
 As if its credential had been right; everything else is judged anew, by the flow as it is
 now. Which event it becomes is in the log before the event is: so whoever accepts it again,
-after a crash or in another router, appends the same event.
+after a crash or in another router, names the same event, and appends it unless it is there.
+Only where two routers accept it at the same moment, or where an append whose outcome is
+unknown comes through after all, can its record be there twice, as any event's can.
 """
 
 import asyncio
@@ -13,12 +15,13 @@ from typing import NamedTuple
 from hookline import bodies
 from hookline.errors import Error, Malformed, MethodNotAllowed, TooLarge, UnknownFlow
 from hookline.event import new_event_id
-from hookline.log import Log
+from hookline.log import Log, partition_of
+from hookline.log.search import first_since, id_time_ms, records
 from hookline.telemetry import RouterMetrics, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, rejection_pb2
 from services.router.registry import Registry, ServedFlow
-from services.router.rejections_found import Found, FoundRejections
+from services.router.rejections_found import SKEW_MS, Found, FoundRejections
 
 logger = get_logger(__name__)
 
@@ -63,7 +66,7 @@ class AcceptedRejections:
         self._one_at_a_time = asyncio.Lock()
 
     async def accept(self, rejection_id: str) -> Acceptance:
-        """Make an event of a rejection. Safe to repeat.
+        """Make an event of a rejection. A repeat names the same event.
 
         Raises NotFound, NotWhole, what is wrong with the request besides its credential,
         or Unavailable.
@@ -72,12 +75,14 @@ class AcceptedRejections:
             found = await self._find(rejection_id)
             if found.accepted:
                 return Acceptance(found.event_id, already=True)
-            judged = self._judge(found.rejection)
-            event_id = found.event_id or await self._begin(found.rejection)
-            await self._append(judged, event_id, rejection_id)
+            judged = await self._judge(found.rejection)
+            event_id, begun_here = await self._begin(found)
+            already = not begun_here and await self._is_there(judged, event_id)
+            if not already:
+                await self._append(judged, event_id, rejection_id)
             await self._mark(found.rejection, event_id, done=True)
         logger.info("rejection.accepted", rejection_id=rejection_id, event_id=event_id)
-        return Acceptance(event_id, already=False)
+        return Acceptance(event_id, already)
 
     async def _find(self, rejection_id: str) -> Found:
         found = await self._found.find(rejection_id)
@@ -85,7 +90,7 @@ class AcceptedRejections:
             raise NotFound(rejection_id)
         return found
 
-    def _judge(self, rejection: rejection_pb2.Rejection) -> _Judged:
+    async def _judge(self, rejection: rejection_pb2.Rejection) -> _Judged:
         request = rejection.request
         served = self._registry.get(rejection.flow_id)
         if served is None:
@@ -104,14 +109,35 @@ class AcceptedRejections:
                 f"The flow takes bodies of at most {served.max_body} bytes, and this has "
                 f"{len(request.body)}: raise `max_body` of the trigger."
             )
-        if bodies.check(request, raw=served.raw, limit=served.max_body) is not None:
+        raw, limit = served.raw, served.max_body
+        if await bodies.check_anywhere(request, raw=raw, limit=limit) is not None:
             raise Malformed("This is a batch of events: have its sender send it again.")
         return _Judged(served, request)
 
-    async def _begin(self, rejection: rejection_pb2.Rejection) -> str:
-        """Write down which event it becomes; where two did, the first one counts."""
-        await self._mark(rejection, new_event_id(), done=False)
-        return (await self._find(rejection.id)).event_id
+    async def _begin(self, found: Found) -> tuple[str, bool]:
+        """Write down which event it becomes; where two did, the first one counts.
+
+        Tells whether it is this one.
+        """
+        if found.event_id:
+            return found.event_id, False
+        event_id = new_event_id()
+        await self._mark(found.rejection, event_id, done=False)
+        first = (await self._find(found.rejection.id)).event_id
+        return first, first == event_id
+
+    async def _is_there(self, judged: _Judged, event_id: str) -> bool:
+        """Whether an event is in the log, looked for since its id was made."""
+        topic, wanted = self._topics.events, event_id.encode()
+        partition = partition_of(judged.request.flow_id.encode(), topic.partitions)
+        since_ms = (id_time_ms(event_id) or 0) - SKEW_MS
+        start = await first_since(self._log, topic, partition, since_ms)
+        end = (await self._log.bounds(topic, partition)).end
+        async for one in records(self._log, topic, partition, start, end):
+            value = one.value or b""
+            if wanted in value and event_pb2.Event.FromString(value).id == event_id:
+                return True
+        return False
 
     async def _mark(
         self, rejection: rejection_pb2.Rejection, event_id: str, *, done: bool

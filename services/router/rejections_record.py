@@ -77,8 +77,7 @@ def record_of(
     webhook = served.flow.webhook
     size = _body_size(request)
     keeps = webhook.keep_rejected
-    whole = keeps and len(request.body) == size <= MOST_WHOLE_BYTES
-    whole = whole and (bool(size) or not _is_chunked(request))
+    whole = keeps and _is_whole(request, size)
     cause = error.cause if isinstance(error, Unauthenticated) else str(error)
     rejection = rejection_pb2.Rejection(
         id=new_event_id(),
@@ -109,11 +108,21 @@ def left_out_record(
     )
 
 
-def _body_size(request: event_pb2.Request) -> int:
-    """What was read; else what was declared, for a body that was refused unread.
+def _is_whole(request: event_pb2.Request, size: int) -> bool:
+    """Whether the body is here as it was sent.
 
-    Of a body that was too large to be held, the size is in `stored_body`, and what it
-    began with may be in `body`.
+    `stored_body` tells that it was refused on its way here, or is elsewhere.
+    """
+    if request.HasField("stored_body") or len(request.body) != size:
+        return False
+    return size <= MOST_WHOLE_BYTES and (bool(size) or not _is_chunked(request))
+
+
+def _body_size(request: event_pb2.Request) -> int:
+    """How many bytes were read; else what was declared, of a body that was not read.
+
+    Of a body that was refused on its way here, by us or as it broke off, `stored_body`
+    has how many bytes had come by then, and `body` how it begins.
     """
     if request.HasField("stored_body"):
         return request.stored_body.size

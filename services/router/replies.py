@@ -96,12 +96,14 @@ class ComputedReply:
         self._vars = flow.vars
 
     def read(
-        self, request: event_pb2.Request, limit: int
+        self, request: event_pb2.Request, limit: int, *, decodes: bool
     ) -> tuple[tuple[bytes, ...] | None, Trigger | None]:
         """The request as expressions see it; the elements instead where it is a batch.
 
         Raises what `bodies.check` raises, in whose place it stands.
         """
+        if not decodes and bodies.is_coded(request):
+            raise bodies.Coded
         if any(BATCH in h.value.lower() for h in request.headers):
             return bodies.check(request, raw=self._raw, limit=limit), None
         trigger, _ = bodies.trigger_of(request, raw=self._raw, limit=limit)

@@ -5,7 +5,8 @@ beginning. A larger one passes through in pieces: counted, hashed, fed to signat
 parser, written. Nothing is completed in the store before a credential has matched; what is
 refused, broken off or given up leaves nothing there. What is wrong with its content is
 told once a credential has matched, never before; and for a sender who is not known yet no
-body is gathered: what is parsed whole is read again from the store then.
+body is gathered, nor is a content coding taken off: what is parsed whole or decoded is read
+again from the store then.
 """
 
 from collections.abc import Awaitable, Callable
@@ -200,9 +201,12 @@ class _Judging:
         self._check = bodies.begin_check(head, raw=served.raw, limit=served.max_body)
         self._hold = hold
         self._size = 0
+        # The most that was held of the content.
+        self._counted = 0
         self._refusal: Rejected | None = None
-        # What would be gathered waits until the sender is known.
-        self.later = self._check.gathers and not self._signatures.decided
+        # What would be gathered or decoded waits until the sender is known.
+        costly = self._check.gathers or self._check.decodes
+        self.later = costly and not self._signatures.decided
 
     async def reserve(self, store: BodyStore, size: int) -> None:
         """Wait for room for what a body of a size holds at most. Raises Unavailable.
@@ -232,7 +236,8 @@ class _Judging:
             self._hold(len(piece))
         self._signatures.update(piece)
         if self.later:
-            check_parsed_size(self._size)
+            if self._check.gathers:
+                check_parsed_size(self._size)
         elif self._refusal is None:
             await self._feed(piece)
 
@@ -246,9 +251,11 @@ class _Judging:
 
     async def feed(self, piece: bytes) -> None:
         """Judge the content of a piece. Raises Rejected, and Unavailable."""
-        held = self._check.held
         await self._check.take(piece)
-        self._hold(self._check.held - held)
+        more = self._check.held - self._counted
+        if more > 0:
+            self._counted += more
+            self._hold(more)
 
     def verify(self) -> None:
         """Raise Rejected unless the credential will do, and the content as far as seen."""

@@ -11,7 +11,8 @@ import pytest
 from hookline.body_store import BodyStore, Writing, open_body_store
 from hookline.errors import BadConfiguration, TerminalError, Unavailable
 from hookline.v1 import event_pb2
-from tests.stores import Place
+from tests.standins import Answer, Request, StandIn
+from tests.stores import KEYS, Place
 
 PIECE = bytes(range(256)) * 1000
 SIZES = [1, 262_144, 1_048_577, 5_242_880, 5_242_881, 12_000_000]
@@ -131,6 +132,35 @@ async def test_a_body_that_has_changed_is_not_taken_for_it(tmp_path: Path) -> No
     path.write_bytes(b"bod")
     with pytest.raises(TerminalError, match="3 bytes instead of 4"):
         await whole(store.read(stored))
+
+
+class Failing(StandIn):
+    """A bucket that writes what it gets, and fails to say so."""
+
+    def answer(self, request: Request) -> Answer:
+        if request.method == "PUT":
+            self.accepted.append(request.path)
+            return Answer(500)
+        return Answer(200, b"<DeleteResult></DeleteResult>")
+
+
+@pytest.mark.slow
+async def test_what_may_have_been_written_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody knows its name, so nobody else would."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    async with Failing() as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
+        store = open_body_store("s3://bucket/bodies")
+        with pytest.raises(Unavailable):
+            await keep(store, b"body")
+
+    [name] = {path.removeprefix("/bucket/") for path in bucket.accepted}
+    deletion = bucket.requests[-1]
+    assert (deletion.method, deletion.query) == ("POST", "delete")
+    assert f"<Key>{name}</Key>".encode() in deletion.body
 
 
 @pytest.mark.slow

@@ -121,3 +121,42 @@ def test_a_window_is_bounded() -> None:
 
     with pytest.raises(Malformed):
         decoded(zstd.compress(bytes(64 * MB), options=options), "zstd", 100 * MB)
+
+
+def zstd_with(window_log: int) -> bytes:
+    options = {int(zstd.CompressionParameter.window_log): window_log}
+    packing = zstd.ZstdCompressor(options=options)
+    return packing.compress(b"hello" * 1000) + packing.flush()
+
+
+def br_with(window_log: int) -> bytes:
+    return bytes(brotli.compress(b"hello" * 1000, lgwin=window_log))
+
+
+@pytest.mark.parametrize("window_log", range(10, 24))
+@pytest.mark.parametrize(("coding", "pack"), [("br", br_with), ("zstd", zstd_with)])
+def test_a_window_counts_from_its_first_bytes(
+    coding: str, pack: Callable[[int], bytes], window_log: int
+) -> None:
+    """Though nothing has come yet that would fill it; each coding has its own."""
+    decoder = Decoder(coding, MB)
+    assert decoder.held == 0
+    list(decoder.feed(pack(window_log)[:20]))
+
+    spare = PIECE_BYTES if coding == "zstd" else 0
+    assert decoder.held == (1 << window_log) + spare
+    twice = Decoder("gzip, br", MB)
+    list(twice.feed(brotli.compress(gzip.compress(b"hello"), lgwin=window_log)))
+    assert twice.held > 1 << window_log
+
+
+def test_a_frame_that_is_one_segment_counts_as_large_as_it_says() -> None:
+    decoder = Decoder("zstd", 10 * MB)
+    list(decoder.feed(zstd.compress(bytes(MB))[:17]))
+
+    assert decoder.held == MB + PIECE_BYTES
+
+
+def test_a_window_of_brotli_is_bounded() -> None:
+    with pytest.raises(Malformed, match="window"):
+        list(Decoder("br", MB).feed(br_with(24)[:1]))

@@ -1,5 +1,6 @@
 """A body in the store looks to a flow as one in line does, and stays where it is."""
 
+import asyncio
 import gzip
 from hashlib import sha256
 from pathlib import Path
@@ -189,3 +190,71 @@ def test_raw_may_be_asked_for_in_the_query() -> None:
     sent.query = "raw=false"
     with pytest.raises(Malformed):
         check(sent)
+
+
+def form_of(files: int, size: int, *, first: int = 0) -> bytes:
+    """So many files of that size; with `first`, one of another size before them."""
+    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="%d"\r\n\r\n'
+    sizes = [first, *[size] * files]
+    parts = [head % n + b"%d" % (n % 10) * one for n, one in enumerate(sizes)]
+    return b"\r\n".join([*parts, b"--b--\r\n"])
+
+
+async def test_small_files_of_a_coded_form_are_read_with_it(tmp_path: Path) -> None:
+    """To reach each of them anew, everything before it would be decoded again."""
+    kind = "multipart/form-data; boundary=b"
+    sent = request(kind, "gzip", b"")
+    store = open_body_store(tmp_path.as_uri())
+    async with store.writing(0) as writing:
+        await writing.write(gzip.compress(form_of(20, 60_000, first=100_000)))
+        stored = await writing.finish()
+    sent.stored_body.CopyFrom(stored)
+
+    _, files = await open_trigger(sent, store)
+    assert await files["0"].content.whole(100_000) == b"0" * 100_000
+    await store.delete(stored.name)
+
+    # 1 MiB in all.
+    for n in range(1, 18):
+        content = files[f"{n}"].content
+        assert await content.whole(60_000) == b"%d" % (n % 10) * 60_000
+        assert content.sha256 == sha256(await content.whole(60_000)).hexdigest()
+    for name in ("0", "18"):
+        with pytest.raises(TerminalError, match="not there"):
+            await files[name].content.whole(100_000)
+
+
+async def test_a_file_of_a_coded_form_is_reached_off_the_loop() -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    body = gzip.compress(form_of(1, 100_000, first=5_000_000))
+    sent = request("multipart/form-data; boundary=b", "gzip", body)
+    _, files = await open_trigger(sent, None)
+    async with asyncio.TaskGroup() as tasks:
+        turning = tasks.create_task(turn())
+        assert await files["1"].content.whole(100_000) == b"1" * 100_000
+        turning.cancel()
+
+    assert turns
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+async def test_files_that_cost_too_much_to_reach_are_refused(coding: str) -> None:
+    """Of a coded form, by who checks it as by who opens it; others may have as many."""
+    kind = "multipart/form-data; boundary=b"
+    sent = request(kind, coding, CODINGS[coding](form_of(900, 10_000)))
+    if not coding:
+        check(sent)
+        assert len((await open_trigger(sent, None))[1]) == 901
+        return
+
+    with pytest.raises(TooLarge, match="no coding"):
+        check(sent)
+    with pytest.raises(TooLarge, match="no coding"):
+        await open_trigger(sent, None)
