@@ -18,7 +18,7 @@ SETTINGS_default := COMPOSE_PROFILES=default
 SETTINGS_small := COMPOSE_PROFILES=small HOOKLINE_LOG=kafka://kafka:9092 HOOKLINE_KAFKA__REPLICATION=1 HOOKLINE_KAFKA__MIN_INSYNC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test kafka test-kafka test-faults chaos docker test-compose compose-up compose-down check format docs protos bench memory first-webhook lock all clean
+.PHONY: help install up test kafka test-kafka test-faults chaos docker proxies test-compose compose-up compose-down check format docs protos bench fuzz memory first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -73,6 +73,9 @@ chaos: $(VENV)/.dev $(KAFKA) ## the same for longer, from a seed that is drawn; 
 docker: $(VENV)/.dev ## a Docker engine for the tests, where none answers (on Debian, as root)
 	@$(BIN)/python -m tests.engine
 
+proxies: $(VENV)/.dev ## nginx and HAProxy for the tests, from Debian's packages, into .proxies
+	@$(BIN)/python -m tests.proxies
+
 test-compose: $(VENV)/.dev ## the tests of image and compose file, on a real Docker engine
 	@$(BIN)/python -m pytest -q -m docker $(ARGS)
 
@@ -113,9 +116,16 @@ protos: $(BIN)/python ## generate hookline/v1 anew
 
 bench: $(VENV)/.dev $(KAFKA) ## the figures of the README, side by side in one run
 	@$(BIN)/python -m benchmarks.ingress $(ARGS)
+	@$(BIN)/python -m benchmarks.bodies $(ARGS)
+	@$(BIN)/python -m benchmarks.refusals $(ARGS)
+	@$(BIN)/python -m benchmarks.timing
 	@$(BIN)/python -m benchmarks.services $(ARGS)
 
+fuzz: $(VENV)/.dev ## 100,000 requests made to hurt, at a process of its own; ARGS="--seed 7"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 memory: $(VENV)/.dev $(KAFKA) ## what the services hold, after many events and with the broker frozen
+	@$(BIN)/python -m benchmarks.upload_memory
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 first-webhook: $(VENV)/.dev ## how long a stranger waits: clone, make up, a webhook
@@ -128,4 +138,4 @@ lock: ## pin everything anew (needs uv)
 all: check test test-kafka test-faults test-compose ## what CI runs
 
 clean: ## forget the environment and generated code
-	rm -rf $(VENV) .kafka .docker hookline/v1
+	rm -rf $(VENV) .kafka .docker .proxies hookline/v1

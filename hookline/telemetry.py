@@ -58,6 +58,7 @@ def configure(*, verbose: bool = False) -> None:
         )
         if not terminal
         else structlog.processors.StackInfoRenderer(),
+        *([printable] if terminal else []),
     ]
     # It has what a logger asks of a stream, and no more.
     stderr = cast("TextIO", Unfailing(sys.stderr))
@@ -104,6 +105,16 @@ class Unfailing(io.TextIOBase):
         """Send it off, where that works."""
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+def printable(_logger: Any, _method: str, line: Any) -> Any:
+    """Escape what would move a terminal's cursor; JSON escapes it by itself."""
+    for key, value in line.items():
+        if isinstance(value, str) and key != "stack" and not value.isprintable():
+            line[key] = "".join(
+                one if one.isprintable() else repr(one)[1:-1] for one in value
+            )
+    return line
 
 
 class Sparing(logging.Filter):
@@ -233,6 +244,22 @@ class EdgeMetrics:
             "Bytes of requests that routers have not answered",
             registry=registry,
         )
+        self.connections = Gauge(
+            "hookline_http_connections",
+            "Connections that are open on the public port",
+            registry=registry,
+        )
+        self._refused = Counter(
+            "hookline_http_connections_refused",
+            "Connections ended for want of a place: an address had its share, all were "
+            "taken, or one that was idle made room",
+            ["reason"],
+            registry=registry,
+        )
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that got no place, or lost it."""
+        self._refused.labels(reason).inc()
 
     def answered(self, status: int) -> None:
         """Count an answer."""
@@ -268,6 +295,27 @@ class RouterMetrics:
         self.bytes_in_flight = Gauge(
             "hookline_router_bytes_in_flight",
             "Bytes of edges' requests that the router has not answered",
+            registry=registry,
+        )
+
+        self.rejections_kept = Counter(
+            "hookline_rejections_kept",
+            "Refused requests, and counts of those left out, that were written down",
+            registry=registry,
+        )
+        self.rejections_left_out = Counter(
+            "hookline_rejections_left_out",
+            "Refused requests that were counted only: too many at once",
+            registry=registry,
+        )
+        self.rejections_dropped = Counter(
+            "hookline_rejections_dropped",
+            "Refused requests that the log did not take",
+            registry=registry,
+        )
+        self.replies_failed = Counter(
+            "hookline_replies_failed",
+            "Accepted requests whose flow's own answer could not be computed",
             registry=registry,
         )
 

@@ -61,7 +61,7 @@ async def running_executor(
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
         journals = Journals(shared.log, shared.topics, shared.metrics, listener)
-        executions = Executions(flows, Attempts(shared.metrics))
+        executions = Executions(flows, Attempts(shared.metrics), shared.bodies)
         limits = Limits(
             settings.concurrent_executions,
             settings.unfinished_per_partition,

@@ -1,7 +1,8 @@
 """Attempts of one step: time limit, back-off, and when to give up.
 
 A failed attempt is in the journal before the next one starts, with its number and when
-that one is due; so is the start of a step that is not repeatable, before it starts.
+that one is due; so is the start of a step that is not repeatable, before it starts. While
+such a step waits for the body store no start of it is in the journal.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ from typing import Final, Protocol
 
 from hookline.components import Effect
 from hookline.components.steps import BoundStep
-from hookline.errors import MissingSecret, RetryableError, TerminalError
-from hookline.event import Message
+from hookline.errors import MissingSecret, RetryableError, TerminalError, Unavailable
+from hookline.event import InMemory, Message
 from hookline.flow import Retry
 from hookline.telemetry import Metrics, get_logger
 from services.executor.failure import Rests, StepFailed
@@ -23,6 +24,7 @@ from services.executor.tenure import Tenure
 JITTER: Final = 0.1
 LONG_S: Final = 1.0
 MICROSECONDS: Final = 1_000_000
+STORE_AGAIN_S: Final = 2.0
 logger = get_logger(__name__)
 
 
@@ -66,15 +68,26 @@ class Attempts:
         is to know. Raises CancelledError where the tenure ends first.
         """
         attempt, due_at_us = tries.due(step.id)
+        once = step.component.effect is Effect.ONCE
         if due_at_us:
             await _wait_until(due_at_us, tenure)
         while True:
-            if not tenure.holds():
-                await tenure.wait_held()
-            if step.component.effect is Effect.ONCE:
-                await tries.start(step.id, attempt)
             try:
+                if not tenure.holds():
+                    await tenure.wait_held()
+                if once:
+                    await self._reach_contents(step, message, attempt, tenure)
+                    await tries.start(step.id, attempt)
                 return await _attempt(step, message), attempt
+            except Unavailable as error:
+                # The body store's, whose absence is no fault of the step: it is not
+                # counted, and no dead letter comes of it.
+                self._log_failure(step, message, attempt, error)
+                if once:
+                    # Its start is taken back, so that a crash finds none.
+                    await tries.fail(step.id, attempt - 1, 0, str(error))
+                await tenure.wait(STORE_AGAIN_S)
+                continue
             except RetryableError as error:
                 failed: RetryableError = error
             except TerminalError as error:
@@ -88,6 +101,22 @@ class Attempts:
             await tries.fail(step.id, attempt, due_at_us, str(failed))
             await _wait_until(due_at_us, tenure)
             attempt += 1
+
+    async def _reach_contents(
+        self, step: BoundStep, message: Message, attempt: int, tenure: Tenure
+    ) -> None:
+        """Return when a message's files can be read and the step may start.
+
+        Raises TerminalError where they never can.
+        """
+        while True:
+            try:
+                await _read_beginnings(message)
+            except Unavailable as error:
+                self._log_failure(step, message, attempt, error)
+                await tenure.wait(STORE_AGAIN_S)
+            else:
+                return await tenure.wait_held()
 
     def _due_at_us(self, retry: Retry, attempt: int, error: RetryableError) -> int:
         """When the next attempt is due; a tenth of chance, so that not all come at once."""
@@ -106,7 +135,7 @@ class Attempts:
             step=step.id,
             attempt=attempt,
             of=step.retry.maximum_attempts,
-            retryable=isinstance(error, RetryableError),
+            retryable=not isinstance(error, TerminalError),
             error=str(error),
         )
 
@@ -119,8 +148,18 @@ async def _wait_until(due_at_us: int, tenure: Tenure) -> None:
     await tenure.wait(max(0.0, wait_s))
 
 
+async def _read_beginnings(message: Message) -> None:
+    """Read where its files and its body begin. Raises Unavailable, TerminalError."""
+    files = [one.content for one in message.attachments.values()]
+    for content in (message.run.trigger.raw_body, *files):
+        if isinstance(content, InMemory):
+            continue
+        async for _ in content.read():
+            break
+
+
 async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
-    """One attempt. Raises RetryableError or TerminalError, nothing else."""
+    """One attempt. Raises RetryableError, TerminalError or Unavailable, nothing else."""
     component = step.component
     if component.effect is Effect.PURE:
         return await run_component(step, message)
@@ -138,7 +177,7 @@ async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
     """A step once, with no time limit. Raises StepError, or what the component's own is."""
     try:
         return await step.component.run(message)
-    except (RetryableError, TerminalError, TimeoutError):
+    except (RetryableError, TerminalError, Unavailable, TimeoutError):
         raise
     except MissingSecret as error:
         raise RetryableError(str(error)) from error

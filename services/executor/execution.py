@@ -10,21 +10,22 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from hookline.bodies import trigger_of
+from hookline.body_store import BodyStore
 from hookline.components import Effect
 from hookline.components.steps import BoundStep
-from hookline.errors import Rejected, TerminalError
-from hookline.event import EventId, FlowId, Message, Run
+from hookline.event import Message
 from hookline.failpoints import failpoint
 from hookline.log import Record
 from hookline.v1 import event_pb2
 from services.executor.attempts import Attempts
 from services.executor.failure import Rests, StepFailed
-from services.executor.flows import BoundFlow, Flows
+from services.executor.flows import Flows
 from services.executor.journal import Finish, Journal
 from services.executor.lanes import HELD, Rest
+from services.executor.opening import first_message
 from services.executor.progress import Progress
 from services.executor.pure_steps import next_applying, run_pure
+from services.executor.room import Room
 from services.executor.tenure import Tenure
 from services.executor.written_execution import WrittenExecution
 
@@ -32,7 +33,11 @@ from services.executor.written_execution import WrittenExecution
 class Executions:
     """Runs events."""
 
-    def __init__(self, flows: Flows, attempts: Attempts) -> None:
+    def __init__(
+        self, flows: Flows, attempts: Attempts, bodies: BodyStore | None = None
+    ) -> None:
+        self._bodies = bodies
+        self._room = Room()
         self._flows = flows
         self._attempts = attempts
 
@@ -61,9 +66,10 @@ class Executions:
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
             execution.hold = bound.flow.on_exhausted == "hold"
-            first = first_message(event, bound)
-            failpoint("executor.before_first_step")
-            await self._go_through(bound.steps, first, execution, tenure, finish)
+            with self._room.share() as share:
+                first = await first_message(event, bound, self._bodies, tenure, share)
+                failpoint("executor.before_first_step")
+                await self._go_through(bound.steps, first, execution, tenure, finish)
         except Rests as rests:
             return Rest(rests.due_at_us)
         except StepFailed as failure:
@@ -112,24 +118,5 @@ class Executions:
             progress.step_done(step.id, index + 1, out, attempts)
             pure = step.component.effect is Effect.PURE
             if not pure and progress.goes_on(len(steps)):
-                await execution.write_step(step.id)
+                await execution.write_step(step.id, tenure)
                 failpoint("executor.between_steps")
-
-
-def first_message(event: event_pb2.Event, bound: BoundFlow) -> Message:
-    """The message that the first step gets. Raises StepFailed where it cannot be had."""
-    try:
-        trigger, attachments = trigger_of(event.request, raw=bound.flow.webhook.raw)
-    except Rejected as error:
-        failure = TerminalError(f"the body cannot be read: {error}")
-        raise StepFailed("", 0, failure) from error
-    run = Run(
-        event_id=EventId(event.id),
-        flow_id=FlowId(event.flow_id),
-        flow_version=event.flow_version,
-        flow_name=bound.flow.name,
-        accepted_at_us=event.accepted_at_us,
-        trigger=trigger,
-        variables=bound.flow.vars,
-    )
-    return Message(run, trigger.body, trigger.headers, attachments)

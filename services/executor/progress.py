@@ -121,8 +121,8 @@ class Progress:
         """Whether any message has a step before it."""
         return any(one.next_step < steps for one in self.waiting)
 
-    def moved(self) -> execution_pb2.MessagesMoved:
-        """What the journal does not know yet. Raises TerminalError: JSON cannot hold it."""
+    async def moved(self) -> execution_pb2.MessagesMoved:
+        """What the journal does not know yet. Raises what `step_messages.keep` raises."""
         moved = execution_pb2.MessagesMoved(
             kept=self.kept, filtered_by=self.filtered_by
         )
@@ -130,12 +130,12 @@ class Progress:
             moved.waiting.add(
                 next_step=waiting.next_step,
                 made_by=waiting.made_by,
-                message=step_messages.keep(waiting.message, self.first),
+                message=await step_messages.keep(waiting.message, self.first),
             )
         for step_id in sorted(self.passed):
             value = self.first.run.steps[step_id]
             moved.steps[step_id].CopyFrom(
-                step_messages.keep(_unseen(value, self.first), self.first)
+                await step_messages.keep(_unseen(value, self.first), self.first)
             )
         moved.results.extend(self.results[self.results_kept :])
         return moved

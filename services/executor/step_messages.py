@@ -1,23 +1,27 @@
 """Step messages as the journal keeps them, and back.
 
-What a message has of its event is named, not repeated: the event is in the log already.
+What a message has of its event is named, not repeated: the event is in the log already,
+and its files are there, or ranges of its body in the body store.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from hookline.errors import TerminalError
-from hookline.event import Attachment, Message, Value
+from hookline.event import Attachment, InMemory, Message, Value
 from hookline.v1 import execution_pb2
 
+MOST_BYTES: Final = 256 * 1024
 UNKEEPABLE: Final = (TypeError, ValueError, RecursionError)
 
 
-def keep(message: Message, first: Message) -> execution_pb2.StepMessage:
+async def keep(message: Message, first: Message) -> execution_pb2.StepMessage:
     """A message for the journal; `first` is the one that its event starts with.
 
-    Raises TerminalError where it holds what JSON cannot.
+    Raises TerminalError where it holds what JSON cannot, or a file over 256 KiB of its
+    own; Unavailable where such a file is in a store that is out of reach.
     """
     kept = execution_pb2.StepMessage(
         event_headers=message.headers is first.headers,
@@ -29,15 +33,21 @@ def keep(message: Message, first: Message) -> execution_pb2.StepMessage:
     if not kept.event_headers:
         kept.headers.update({k: _text(v) for k, v in message.headers.items()})
     for name, attachment in message.attachments.items():
-        if first.attachments.get(name) is attachment:
-            kept.attachments.add(name=name, of_event=True)
+        one = kept.attachments.add(name=name)
+        if (of_event := _name_in(first.attachments, name, attachment)) is not None:
+            one.of_event = of_event
         else:
-            kept.attachments.add(
-                name=name,
-                content_type=attachment.content_type,
-                content=attachment.content,
-            )
+            one.content_type = attachment.content_type
+            one.content = await attachment.content.whole(MOST_BYTES)
     return kept
+
+
+def _name_in(
+    attachments: Mapping[str, Attachment], likely: str, wanted: Attachment
+) -> str | None:
+    if attachments.get(likely) is wanted:
+        return likely
+    return next((name for name, one in attachments.items() if one is wanted), None)
 
 
 def restore(kept: execution_pb2.StepMessage, first: Message) -> Message:
@@ -53,9 +63,9 @@ def restore(kept: execution_pb2.StepMessage, first: Message) -> Message:
 
 
 def _attachment(kept: execution_pb2.StepAttachment, first: Message) -> Attachment:
-    if kept.of_event:
-        return first.attachments[kept.name]
-    return Attachment(kept.content_type, kept.content)
+    if kept.HasField("of_event"):
+        return first.attachments[kept.of_event]
+    return Attachment(kept.content_type, InMemory(kept.content))
 
 
 def _encode(body: Value) -> bytes:

@@ -7,7 +7,7 @@ and the last step shares that of the end: what costs nothing to lose is not writ
 import time
 from typing import Final
 
-from hookline.errors import TerminalError
+from hookline.errors import TerminalError, Unavailable
 from hookline.event import Message
 from hookline.log import Record
 from hookline.telemetry import get_logger
@@ -17,12 +17,14 @@ from services.executor.journal import Ended, Finish, Journal, sendable
 from services.executor.lanes import HELD, Rest
 from services.executor.progress import Progress, shown
 from services.executor.pure_steps import Reached
+from services.executor.step_messages import MOST_BYTES
+from services.executor.tenure import Tenure
 
 logger = get_logger(__name__)
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
 COMPLETED = execution_pb2.STATUS_COMPLETED
-MADE_BYTES: Final = 256 * 1024
+STORE_AGAIN_S: Final = 2.0
 RECORD_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -106,19 +108,19 @@ class WrittenExecution:
         self, step_id: str, attempt: int, next_at_us: int, error: str
     ) -> None:
         """An attempt has failed; the next one gets the same message unless it is large."""
-        entry = self._entry(self._moved_if_small())
+        entry = self._entry(await self._moved_if_small())
         failed = entry.failed
         failed.step, failed.attempt, failed.next_at_us = step_id, attempt, next_at_us
         failed.error = sendable(error)
         await self._write(entry)
 
-    async def write_step(self, step_id: str) -> None:
+    async def write_step(self, step_id: str, tenure: Tenure) -> None:
         """A step with effects is done; the next one may start when this returns.
 
         Raises StepFailed where the journal cannot keep what it has made.
         """
         try:
-            moved = self._progress_so_far.moved()
+            moved = await self._moved(tenure)
             _check_size(moved, step_id)
         except TerminalError as error:
             raise StepFailed(step_id, 0, error) from error
@@ -182,13 +184,23 @@ class WrittenExecution:
             return self._progress.attempts
         return self._known.attempts if self._known else 0
 
-    def _moved_if_small(self) -> execution_pb2.MessagesMoved | None:
+    async def _moved(self, tenure: Tenure) -> execution_pb2.MessagesMoved:
+        while True:
+            try:
+                return await self._progress_so_far.moved()
+            except Unavailable as error:
+                logger.warning(
+                    "execution.waits", event_id=self._event.id, error=str(error)
+                )
+                await tenure.wait(STORE_AGAIN_S)
+
+    async def _moved_if_small(self) -> execution_pb2.MessagesMoved | None:
         """None: pure steps run again before the attempt that is due."""
         try:
-            moved = self._progress_so_far.moved()
-        except TerminalError:
+            moved = await self._progress_so_far.moved()
+        except (TerminalError, Unavailable):
             return None
-        return moved if moved.ByteSize() <= MADE_BYTES else None
+        return moved if moved.ByteSize() <= MOST_BYTES else None
 
     def _entry(
         self, moved: execution_pb2.MessagesMoved | None
@@ -209,8 +221,8 @@ class WrittenExecution:
 
 def _check_size(moved: execution_pb2.MessagesMoved, step_id: str) -> None:
     made = sum(one.ByteSize() for one in moved.waiting if one.made_by == step_id)
-    if made > MADE_BYTES or moved.ByteSize() > RECORD_BYTES:
+    if made > MOST_BYTES or moved.ByteSize() > RECORD_BYTES:
         raise TerminalError(
             f"the step was done, and made {made:,} bytes; between steps at most "
-            f"{MADE_BYTES:,} are kept: have it make less, or put it last"
+            f"{MOST_BYTES:,} are kept: have it make less, or put it last"
         )

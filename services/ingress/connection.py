@@ -1,44 +1,196 @@
-"""Connections of the public port: deadlines for heads, and refusals that are problems.
+"""Connections of the public port: what may come on them, how much, and how slowly.
 
-aiohttp has no deadline of its own for a head that arrives slowly, and answers broken
-framing in plain text. Both are put right here; nothing else is.
+aiohttp bounds neither a head as a whole nor what stands around the chunks of a body, has
+no deadline for a head, and answers broken framing in plain text. All of that is put right
+here; requests are answered elsewhere. What is refused ends its connection.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import StreamReader
 
-from hookline.telemetry import get_logger
+from hookline.telemetry import EdgeMetrics, get_logger
 from hookline.v1 import event_pb2
+from services.ingress.places import Places
 from services.ingress.replies import problem
+from services.ingress.senders import Senders, peer_address, share_of
 
-SWEEP_S = 1.0
+MOST_HEAD_BYTES: Final = 16 * 1024
+MOST_HEADERS: Final = 100
+# What is read of a chunked body at once; so much in a row without any of its bytes is
+# more than the line before a chunk, or the lines after the last, may have.
+PIECE_BYTES: Final = 4096
+# Around chunks of a single byte stand five; senders that sign each chunk add a line.
+AROUND_A_BYTE: Final = 8
+SPARE_BYTES: Final = 16 * 1024
+# Who sends a body that is refused from its head mostly reads the answer after it: closed
+# at once, it would see its connection break, and no answer.
+LINGER_S: Final = 2.0
+MOST_LINGER_BYTES: Final = 32 * 1024 * 1024
+END_OF_HEAD: Final = b"\r\n\r\n"
 NO_ID = "0" * 32
+TOO_MANY_HEADERS = "Too many headers received"  # as aiohttp says it
+HEAD_TOO_LARGE = (
+    f"Send a head of at most {MOST_HEAD_BYTES // 1024} KiB, with at most {MOST_HEADERS} "
+    "headers."
+)
+HEAD_TOO_SLOW = "The head of the request did not arrive in time: send it again."
+TOO_MUCH_AROUND = "there is too much around its chunks"
 logger = get_logger(__name__)
 
 
-class Connection(web.RequestHandler):
-    """One connection; knows since when a head is on its way."""
+class Surroundings(NamedTuple):
+    """What the connections of a port have in common."""
 
+    places: Places
+    senders: Senders
+    metrics: EdgeMetrics
+    timeout_s: float
+
+
+class Connection(web.RequestHandler):
+    """One connection; knows since when a head is on its way, and what of it is here."""
+
+    address = share = ""
     head_since: float | None = None
+    head_bytes = 0
+    _behind_proxy = False
+    _pipe: Any = None
+    _stalled_since: float | None = None
+    # The body that is on its way, and what came around its chunks.
+    _body: StreamReader | None = None
+    _declared: int | None = None
+    _around = _barren = _dropped = 0
+    _deaf = False
+
+    def __init__(
+        self, server: web.Server, surroundings: Surroundings, **options: Any
+    ) -> None:
+        super().__init__(server, **options)
+        self._surroundings = surroundings
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Expect the first head from now on."""
-        super().connection_made(transport)
-        self.head_since = self._loop.time()
+        """Take a place, and expect the first head from now on."""
+        self._pipe = transport
+        self.address = peer_address(transport)
+        senders = self._surroundings.senders
+        self._behind_proxy = senders.trusts(self.address)
+        self.share = "" if self._behind_proxy else share_of(self.address)
+        if self._surroundings.places.take(self):
+            super().connection_made(transport)
+            self.head_since = self._loop.time()
+        else:
+            self._deaf = True
+            self.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the place back."""
+        self._surroundings.places.give(self)
+        super().connection_lost(exc)
+
+    def remote(self, http: web.BaseRequest) -> str:
+        """The address that a request comes from."""
+        if not self._behind_proxy:
+            return self.address
+        return self._surroundings.senders.named_by(self.address, http.raw_headers)
 
     def data_received(self, data: bytes) -> None:
-        """Notice whether the bytes complete a head or leave one unfinished."""
+        """Hand bytes to the parser, in pieces where something is to be counted."""
+        if len(data) <= PIECE_BYTES and not (self.head_bytes and data):
+            self._receive(data)
+            return
+        at = 0
+        while at < len(data) and not (self._deaf or self._close or self._force_close):
+            size = self._piece_size(data, at)
+            self._receive(data[at : at + size])
+            at += size
+
+    def _piece_size(self, data: bytes, at: int) -> int:
+        """How much to hand on: a head, a body, or a part of either."""
+        if (body := self._body) is not None:
+            if self._declared is None:
+                return PIECE_BYTES
+            return max(self._declared - body.total_bytes, PIECE_BYTES)
+        room = MOST_HEAD_BYTES - self.head_bytes
+        end = data.find(END_OF_HEAD, at, at + room)
+        return room if end < 0 else end + len(END_OF_HEAD) - at
+
+    def _receive(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        heads, body = self._request_count, self._body
+        before = body.total_bytes if body is not None else 0
         super().data_received(data)
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            self.head_since = None
-        elif self.head_since is None:
+        if self._request_count != heads:
+            self._begin()
+        elif body is not None:
+            self._count_body(body, len(data), body.total_bytes - before)
+        elif data:
+            self._count_head(len(data))
+
+    def _begin(self) -> None:
+        """A head is complete, or something is broken."""
+        message, body = self._messages[-1]
+        if not isinstance(message, RawRequestMessage):
+            self._deaf = True
+            self._break_body(_first_line(message.message))
+            return
+        self.head_since = None
+        self.head_bytes = self._around = self._barren = 0
+        self._body = None if body.is_eof() else body
+        if self._body is not None:
+            declared = message.headers.get("Content-Length")
+            self._declared = int(declared) if declared else None
+
+    def _count_head(self, size: int) -> None:
+        self.head_bytes += size
+        if self.head_since is None:
             self.head_since = self._loop.time()
+        if self.head_bytes >= MOST_HEAD_BYTES:  # and it is not complete
+            self._refuse(event_pb2.REASON_HEAD_TOO_LARGE, HEAD_TOO_LARGE)
+
+    def _count_body(self, body: StreamReader, size: int, grown: int) -> None:
+        if body.is_eof():
+            self._body = None
+            return
+        if not self._request_in_progress:  # it is refused, and nobody reads on
+            self._dropped += size
+            if self._dropped > MOST_LINGER_BYTES:
+                self.force_close()
+                return
+        if self._declared is not None or not size:
+            return
+        self._barren = 0 if grown else self._barren + size
+        self._around += size - grown
+        most = SPARE_BYTES + AROUND_A_BYTE * body.total_bytes
+        if self._barren >= PIECE_BYTES or self._around > most:
+            self._deaf = True
+            self._break_body(TOO_MUCH_AROUND)
+
+    def _break_body(self, text: str) -> None:
+        """Tell whoever reads the body that its rest will not come."""
+        self.close_with_answer()
+        if self._body is not None:
+            self._body.set_exception(web.RequestPayloadError(text))
+
+    @property
+    def _idle(self) -> bool:
+        waiter = self._waiter
+        waits = waiter is not None and not waiter.done()
+        return waits or not self._request_count
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when no whole request is there; None while one is in work."""
+        # aiohttp notes when it will close the connection if nothing comes.
+        since = self._next_keepalive_close_time - self.keepalive_timeout
+        return since if self._idle else None
 
     def close_if_idle(self) -> None:
         """End a connection that has no request; one with a request goes on being read.
@@ -48,17 +200,51 @@ class Connection(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self.close()
 
-    def close_if_overdue(self, oldest: float) -> None:
-        """End a connection whose head was begun before a moment and is not complete."""
-        transport = self.transport
-        if self.head_since is None or self.head_since > oldest or transport is None:
+    def close_if_overdue(self, now: float) -> None:
+        """End a connection on which something has not come, or not gone, in time."""
+        oldest = now - self._surroundings.timeout_s
+        if self._stalled_since is None and self._pipe.is_closing():
+            self._stalled_since = now  # until its last bytes are taken
+        if self._stalled_since is not None:
+            if self._stalled_since <= oldest:
+                self.abort()
+        elif self.head_since is not None and self.head_since <= oldest and self._idle:
+            self._refuse(event_pb2.REASON_TOO_SLOW, HEAD_TOO_SLOW)
+
+    def _process_keepalive(self) -> None:
+        """Aiohttp's timer: for connections that are used no more, not for a slow head."""
+        if self.head_since is None:
+            super()._process_keepalive()
+        else:
+            self._keepalive_handle = None
+
+    def pause_writing(self) -> None:
+        """Notice that answers are not taken."""
+        super().pause_writing()
+        self._stalled_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """Notice that they are again."""
+        super().resume_writing()
+        self._stalled_since = None
+
+    def close_with_answer(self) -> None:
+        """Have nothing read and dropped of a body whose request is refused."""
+        self._lingering_time = 0.0
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._pipe.abort()
+
+    def _refuse(self, reason: int, text: str) -> None:
+        """Answer a request that is not whole, unless others are to be answered first."""
+        if not self._idle or self.transport is None:
+            self.close()
             return
-        if self._waiter is not None and not self._waiter.done():
-            transport.write(
-                b"HTTP/1.1 408 Request Timeout\r\n"
-                b"Connection: close\r\nContent-Length: 0\r\n\r\n"
-            )
-            self.force_close()
+        response = problem(reason, text, NO_ID)
+        self.transport.write(_as_bytes(response))
+        self._surroundings.metrics.answered(response.status)
+        self.force_close()
 
     def handle_error(
         self,
@@ -70,7 +256,10 @@ class Connection(web.RequestHandler):
         """Answer what aiohttp could not parse, or what went wrong in here."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        if status < 500:  # noqa: PLR2004 - the border of the sender's errors
+        if isinstance(exc, LineTooLong) or message == TOO_MANY_HEADERS:
+            reason: int = event_pb2.REASON_HEAD_TOO_LARGE
+            response = problem(reason, HEAD_TOO_LARGE, NO_ID)
+        elif status < 500:  # noqa: PLR2004 - the border of the sender's errors
             text = f"This is not a well-formed HTTP request: {_first_line(message)}"
             response = problem(event_pb2.REASON_MALFORMED, text, NO_ID)
         else:
@@ -78,6 +267,7 @@ class Connection(web.RequestHandler):
             text = "Something went wrong here: send the request again later."
             response = problem(event_pb2.REASON_UNAVAILABLE, text, NO_ID)
             response.headers["Retry-After"] = "1"
+        self._surroundings.metrics.answered(response.status)
         response.force_close()
         return response
 
@@ -86,48 +276,27 @@ def _first_line(message: str | None) -> str:
     return (message or "it cannot be parsed").strip().partition("\n")[0].rstrip(":")
 
 
-class Server(web.Server):
-    """aiohttp's low-level server, with connections of ours."""
-
-    def __call__(self) -> web.RequestHandler:
-        """Make the protocol of a new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
-
-
-def close_idle(server: Server) -> None:
-    """End the connections that have no request."""
-    for connection in server.connections:
-        if isinstance(connection, Connection):
-            connection.close_if_idle()
+def _as_bytes(response: web.Response) -> bytes:
+    """An answer whose connection ends with it."""
+    body = bytes(response.body or b"") if isinstance(response.body, bytes) else b""
+    status = HTTPStatus(response.status)
+    lines = [f"HTTP/1.1 {status} {status.phrase}", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in response.headers.items()]
+    if "Content-Length" not in response.headers:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode("latin-1") + END_OF_HEAD + body
 
 
-@asynccontextmanager
-async def sweeping(server: Server, head_timeout_s: float) -> AsyncIterator[None]:
-    """End connections whose heads are overdue, while the block runs."""
-
-    async def sweep() -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(min(SWEEP_S, head_timeout_s / 4))
-            oldest = loop.time() - head_timeout_s
-            for connection in server.connections:
-                if isinstance(connection, Connection):
-                    connection.close_if_overdue(oldest)
-
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(sweep())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-
-def server_options() -> dict[str, Any]:
+def server_options(keepalive_timeout_s: float) -> dict[str, Any]:
     """What aiohttp is told about connections."""
     return {
         "access_log": None,
         "auto_decompress": False,
-        "keepalive_timeout": 75.0,
-        "lingering_time": 0.0,
+        "keepalive_timeout": keepalive_timeout_s,
+        "lingering_time": LINGER_S,
         "logger": logging.getLogger("aiohttp.server"),
+        # Ours counts the whole head and comes first; these are for a line of it.
+        "max_line_size": MOST_HEAD_BYTES,
+        "max_field_size": MOST_HEAD_BYTES,
+        "max_headers": MOST_HEADERS,
     }

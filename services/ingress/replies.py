@@ -1,5 +1,7 @@
 """The one table from verdicts to HTTP answers; problem bodies as in RFC 9457."""
 
+from collections.abc import Iterable
+
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
@@ -24,6 +26,13 @@ PROBLEMS: dict[int, tuple[int, str, str]] = {
     event_pb2.REASON_TOO_LARGE: (413, "too-large", "Body too large"),
     event_pb2.REASON_UNAVAILABLE: (503, "unavailable", "Service unavailable"),
     event_pb2.REASON_TOO_SLOW: (408, "too-slow", "Request timed out"),
+    event_pb2.REASON_HEAD_TOO_LARGE: (431, "head-too-large", "Headers too large"),
+    event_pb2.REASON_UNSUPPORTED_CODING: (
+        415,
+        "unsupported-coding",
+        "Content coding not supported",
+    ),
+    event_pb2.REASON_TOO_MANY_REQUESTS: (429, "too-many-requests", "Too many requests"),
 }
 
 
@@ -35,6 +44,8 @@ def answer(outcome: event_pb2.Outcome) -> web.Response:
     headers = CIMultiDict({"x-request-id": outcome.request_id})
     if accepted.event_id:
         headers["x-event-id"] = accepted.event_id
+    if accepted.headers:
+        _add(headers, accepted.headers)
     if accepted.HasField("reply"):
         return _configured(accepted.reply, headers)
     headers["Content-Type"] = "application/json"
@@ -66,10 +77,17 @@ def _problem_answer(outcome: event_pb2.Outcome) -> web.Response:
     headers = CIMultiDict(
         (header.name.decode(), header.value.decode()) for header in rejected.headers
     )
+    if rejected.HasField("reply"):
+        headers["x-request-id"] = outcome.request_id
+        return _configured(rejected.reply, headers)
     return problem(rejected.reason, rejected.detail, outcome.request_id, headers)
 
 
 def _configured(reply: event_pb2.Reply, headers: CIMultiDict[str]) -> web.Response:
-    for header in reply.headers:
-        headers.add(header.name.decode(), header.value.decode())
+    _add(headers, reply.headers)
     return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+
+def _add(headers: CIMultiDict[str], more: Iterable[event_pb2.Header]) -> None:
+    for header in more:
+        headers.add(header.name.decode(), header.value.decode())

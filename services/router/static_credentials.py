@@ -51,6 +51,9 @@ class BasicCheck:
             return "user name or password is wrong"
         return None
 
+    def begin(self, _request: event_pb2.Request) -> None:
+        """The head says it all."""
+
 
 class ApiKeyCheck:
     """A key in a header or in the query."""
@@ -74,6 +77,9 @@ class ApiKeyCheck:
         if not matches_any(sent[0], self._keys):
             return f"the key in {self._name} is wrong"
         return None
+
+    def begin(self, _request: event_pb2.Request) -> None:
+        """The head says it all."""
 
     def _sent(self, request: event_pb2.Request) -> list[bytes]:
         if not self._in_query:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.event import Attachment, Message, Value
+from hookline.event import Attachment, InMemory, Message, Value
 from hookline.v1 import execution_pb2
 from services.executor.progress import Progress, merge
 from tests.builders import message
 
 STEPS = 5
-FILE = Attachment("text/plain", b"of the event")
+FILE = Attachment("text/plain", InMemory(b"of the event"))
 
 
 def first_message() -> Message:
@@ -36,13 +36,13 @@ class Running:
         out = [got] if pass_on else [_made(got, body) for body in made]
         self.progress.step_done(got.step_id, waiting.next_step + 1, out, 1)
 
-    def record(self) -> None:
+    async def record(self) -> None:
         """Write down where it is."""
         self.number += 1
         change = execution_pb2.ExecutionProgress(
             number=self.number,
             attempts=self.progress.attempts,
-            moved=self.progress.moved(),
+            moved=await self.progress.moved(),
         )
         self.progress.told()
         change = execution_pb2.ExecutionProgress.FromString(change.SerializeToString())
@@ -86,7 +86,7 @@ runs = st.tuples(st.lists(bodies, max_size=3), st.booleans(), st.booleans())
 
 
 @given(st.lists(runs, max_size=40))
-def test_a_resumed_execution_stands_where_the_last_record_has_it(
+async def test_a_resumed_execution_stands_where_the_last_record_has_it(
     steps: list[tuple[list[Value], bool, bool]],
 ) -> None:
     """Messages, `steps.<id>`, results: with any steps making none, one or many."""
@@ -96,12 +96,12 @@ def test_a_resumed_execution_stands_where_the_last_record_has_it(
             break
         running.step(made, pass_on=pass_on)
         if is_recorded:
-            running.record()
+            await running.record()
             assert seen(running.resumed()) == seen(running.progress)
 
 
 @given(st.lists(runs, min_size=1, max_size=20), st.lists(runs, max_size=20))
-def test_records_go_on_after_a_resumption(
+async def test_records_go_on_after_a_resumption(
     before: list[tuple[list[Value], bool, bool]],
     after: list[tuple[list[Value], bool, bool]],
 ) -> None:
@@ -110,22 +110,22 @@ def test_records_go_on_after_a_resumption(
     for made, pass_on, _ in before:
         if running.progress.waiting:
             running.step(made, pass_on=pass_on)
-    running.record()
+    await running.record()
     running.progress = running.resumed()
     for made, pass_on, is_recorded in after:
         if not running.progress.waiting:
             break
         running.step(made, pass_on=pass_on)
         if is_recorded:
-            running.record()
+            await running.record()
             assert seen(running.resumed()) == seen(running.progress)
 
 
-def test_what_is_the_events_own_is_not_written_again() -> None:
+async def test_what_is_the_events_own_is_not_written_again() -> None:
     """A record of a message that was passed on names body, headers and files."""
     running = Running(Progress.begin(message("x" * 5000, attachments={"file": FILE})))
     running.step([], pass_on=True)
-    running.record()
+    await running.record()
 
     assert running.known is not None
     assert running.known.ByteSize() < 100

@@ -155,13 +155,14 @@ def test_hmac_as_rfc_4231_computes_it() -> None:
     ],
 )
 def test_hmac_over_a_template(template: str, signed: bytes) -> None:
+    named = {"timestamp_header": "X-Ts"} if "{ts}" in template else {}
     door = verifier(
         {
             "type": "hmac",
             "secret": A,
             "template": template,
-            "timestamp_header": "X-Ts",
             "id_header": "X-Id",
+            **named,
         }
     )
     headers = [("x-ts", str(NOW)), ("x-id", "id-1")]

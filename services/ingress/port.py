@@ -1,0 +1,57 @@
+"""The public port: makes its connections, and ends those that are overdue."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from services.ingress.connection import Connection, Surroundings, server_options
+from services.ingress.traffic import Handler
+
+SWEEP_S: Final = 1.0
+# A look at ten thousand connections takes milliseconds: they are looked at in parts.
+PARTS: Final = 8
+
+
+class Server(web.Server):
+    """aiohttp's low-level server, with connections of ours."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        surroundings: Surroundings,
+        keepalive_timeout_s: float,
+    ) -> None:
+        super().__init__(handler, **server_options(keepalive_timeout_s))
+        self._surroundings = surroundings
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of a new connection."""
+        return Connection(self, self._surroundings, loop=self._loop, **self._kwargs)
+
+
+def close_idle(server: Server) -> None:
+    """End the connections that have no request."""
+    for connection in server.connections:
+        if isinstance(connection, Connection):
+            connection.close_if_idle()
+
+
+@asynccontextmanager
+async def sweeping(surroundings: Surroundings) -> AsyncIterator[None]:
+    """End connections that are overdue, while the block runs."""
+
+    async def sweep() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(SWEEP_S, surroundings.timeout_s / 4) / PARTS)
+            surroundings.places.sweep(PARTS, loop.time())
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(sweep())
+        try:
+            yield
+        finally:
+            task.cancel()
