@@ -17,11 +17,16 @@ from aiohttp.streams import StreamReader
 
 from hookline.telemetry import EdgeMetrics, get_logger
 from hookline.v1 import event_pb2
+from services.ingress.pieces import (
+    END_OF_HEAD,
+    MOST_HEAD_BYTES,
+    Pieces,
+    is_one_request,
+)
 from services.ingress.places import Places
 from services.ingress.replies import problem
 from services.ingress.senders import Senders, peer_address, share_of
 
-MOST_HEAD_BYTES: Final = 16 * 1024
 MOST_HEADERS: Final = 100
 # What is read of a chunked body at once; so much in a row without any of its bytes is
 # more than the line before a chunk, or the lines after the last, may have.
@@ -33,7 +38,6 @@ SPARE_BYTES: Final = 16 * 1024
 # at once, it would see its connection break, and no answer.
 LINGER_S: Final = 2.0
 MOST_LINGER_BYTES: Final = 32 * 1024 * 1024
-END_OF_HEAD: Final = b"\r\n\r\n"
 NO_ID = "0" * 32
 TOO_MANY_HEADERS = "Too many headers received"  # as aiohttp says it
 HEAD_TOO_LARGE = (
@@ -74,6 +78,7 @@ class Connection(web.RequestHandler):
     ) -> None:
         super().__init__(server, **options)
         self._surroundings = surroundings
+        self._held = Pieces()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place, and expect the first head from now on."""
@@ -101,25 +106,57 @@ class Connection(web.RequestHandler):
         return self._surroundings.senders.named_by(self.address, http.raw_headers)
 
     def data_received(self, data: bytes) -> None:
-        """Hand bytes to the parser, in pieces where something is to be counted."""
-        if len(data) <= PIECE_BYTES and not (self.head_bytes and data):
+        """Hand one request to the parser at a time; what comes with it is held."""
+        if not data:
+            if self._body is not None:
+                self._receive(data)  # the parser goes on with what it has kept
+        elif (
+            self._body is None
+            and not (self._messages or self.head_bytes or self._paused)
+            and not self._buffer_paused  # as it is while anything is held
+            and is_one_request(data)
+        ):
             self._receive(data)
             return
-        at = 0
-        while at < len(data) and not (self._deaf or self._close or self._force_close):
-            size = self._piece_size(data, at)
-            self._receive(data[at : at + size])
-            at += size
+        else:
+            self._held.add(data)
+        self._go_on()
 
-    def _piece_size(self, data: bytes, at: int) -> int:
-        """How much to hand on: a head, a body, or a part of either."""
-        if (body := self._body) is not None:
-            if self._declared is None:
-                return PIECE_BYTES
-            return max(self._declared - body.total_bytes, PIECE_BYTES)
-        room = MOST_HEAD_BYTES - self.head_bytes
-        end = data.find(END_OF_HEAD, at, at + room)
-        return room if end < 0 else end + len(END_OF_HEAD) - at
+    def _go_on(self) -> None:
+        """Hand on what is held; read on once it is gone."""
+        held = self._held
+        while held and not self._full:
+            if self._deaf or self._close or self._force_close:
+                held.drop()
+                break
+            self._receive(self._next_piece())
+        if held:
+            if not self._buffer_paused:
+                self._pause_reading_for_buffer()
+        elif self._buffer_paused:
+            self._resume_reading_for_buffer()
+
+    @property
+    def _full(self) -> bool:
+        """Whether nothing may be handed on now.
+
+        One request is in work at most, one waits for its turn, and none begins while its
+        answer would not be taken.
+        """
+        waits = bool(self._messages) and self._body is None
+        return waits or self._reading_paused or self._paused
+
+    def _resume_reading_if_drained(self) -> None:
+        """Go on; aiohttp says so when a request is taken into work."""
+        self._go_on()
+
+    def _next_piece(self) -> bytes:
+        """A head, a body, or a part of either."""
+        if (body := self._body) is None:
+            return self._held.take_to_end(MOST_HEAD_BYTES - self.head_bytes)
+        if self._declared is None:
+            return self._held.take_to_end(PIECE_BYTES)
+        return self._held.take(max(self._declared - body.total_bytes, 1))
 
     def _receive(self, data: bytes) -> None:
         if self._deaf:
@@ -127,12 +164,23 @@ class Connection(web.RequestHandler):
         heads, body = self._request_count, self._body
         before = body.total_bytes if body is not None else 0
         super().data_received(data)
+        if self._upgraded:
+            self._stay()
         if self._request_count != heads:
             self._begin()
         elif body is not None:
             self._count_body(body, len(data), body.total_bytes - before)
         elif data:
             self._count_head(len(data))
+
+    def _stay(self) -> None:
+        """Go on in HTTP/1.1, where a request has asked for another protocol."""
+        self._upgraded = False
+        if self._parser is not None:
+            self._parser.set_upgraded(False)
+        rest, self._message_tail = self._message_tail, b""
+        if rest:
+            self._held.put_back(rest)
 
     def _begin(self) -> None:
         """A head is complete, or something is broken."""
@@ -227,6 +275,7 @@ class Connection(web.RequestHandler):
         """Notice that they are again."""
         super().resume_writing()
         self._stalled_since = None
+        self._go_on()
 
     def close_with_answer(self) -> None:
         """Have nothing read and dropped of a body whose request is refused."""
