@@ -31,6 +31,8 @@ MOST_HEADERS: Final = 100
 # What is read of a chunked body at once; so much in a row without any of its bytes is
 # more than the line before a chunk, or the lines after the last, may have.
 PIECE_BYTES: Final = 4096
+# Of the time for a head: how long a body may pause and keep its place.
+PAUSE: Final = 0.1
 # Around chunks of a single byte stand five; senders that sign each chunk add a line.
 AROUND_A_BYTE: Final = 8
 SPARE_BYTES: Final = 16 * 1024
@@ -71,6 +73,7 @@ class Connection(web.RequestHandler):
     _body: StreamReader | None = None
     _declared: int | None = None
     _around = _barren = _dropped = 0
+    _came = 0.0  # when the last of it has come
     _deaf = False
 
     def __init__(
@@ -193,6 +196,7 @@ class Connection(web.RequestHandler):
         self.head_bytes = self._around = self._barren = 0
         self._body = None if body.is_eof() else body
         if self._body is not None:
+            self._came = self._loop.time()
             declared = message.headers.get("Content-Length")
             self._declared = int(declared) if declared else None
 
@@ -207,6 +211,8 @@ class Connection(web.RequestHandler):
         if body.is_eof():
             self._body = None
             return
+        if size:
+            self._came = self._loop.time()
         if not self._request_in_progress:  # it is refused, and nobody reads on
             self._dropped += size
             if self._dropped > MOST_LINGER_BYTES:
@@ -235,10 +241,17 @@ class Connection(web.RequestHandler):
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when no whole request is there; None while one is in work."""
-        # aiohttp notes when it will close the connection if nothing comes.
-        since = self._next_keepalive_close_time - self.keepalive_timeout
-        return since if self._idle else None
+        """Since when its sender is waited for; None while it is not.
+
+        A pause in a body is no waiting yet; nor is one that it is held up in.
+        """
+        if self._idle:
+            # aiohttp notes when it will close the connection if nothing comes.
+            return self._next_keepalive_close_time - self.keepalive_timeout
+        if self._body is None or self._messages or self._reading_paused or self._held:
+            return None
+        pause_s = self._surroundings.timeout_s * PAUSE
+        return self._came if self._came < self._loop.time() - pause_s else None
 
     def close_if_idle(self) -> None:
         """End a connection that has no request; one with a request goes on being read.

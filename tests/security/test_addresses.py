@@ -35,6 +35,11 @@ TRUSTING = {"HOOKLINE_INGRESS__TRUSTED_PROXIES": "127.0.0.7/32, 10.0.0.0/8"}
 GOOD = request_bytes("POST", "/hook/open", [JSON], b"1")
 
 
+# A body that pauses is waited for, for longer than any test takes.
+PATIENT = {"HOOKLINE_INGRESS__HEAD_TIMEOUT_S": "600"}
+LATE_BODIES = {"HOOKLINE_INGRESS__BODY_TIMEOUT_S": "600"}
+
+
 class Caller:
     """A connection from an address of its own."""
 
@@ -249,7 +254,7 @@ async def until_answered(hosted: Hosted, source: str) -> None:
 
 async def test_idle_connections_make_room_for_new_ones(tmp_path: Path) -> None:
     """With all places taken whoever has a request is served, and stays."""
-    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "8"}
+    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "8", **PATIENT}
     async with (
         running(tmp_path, OPEN, environment=environment) as instance,
         AsyncExitStack() as stack,
@@ -276,7 +281,7 @@ async def test_connections_that_all_have_requests_keep_their_places(
     tmp_path: Path,
 ) -> None:
     """A newcomer is closed where nobody is idle."""
-    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "4"}
+    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "4", **PATIENT}
     async with (
         running(tmp_path, OPEN, environment=environment) as instance,
         AsyncExitStack() as stack,
@@ -294,6 +299,45 @@ async def test_connections_that_all_have_requests_keep_their_places(
             caller.writer.write(b"1")
 
         assert {(await read_answer(one.reader)).status for one in busy} == {200}
+
+
+@pytest.mark.security("S13")
+@pytest.mark.parametrize(
+    "start",
+    [
+        request_bytes("POST", "/hook/open", [JSON, ("Content-Length", "99")], None),
+        request_bytes("POST", "/hook/open", [JSON], b"1" * 300_000)[:-1],
+        request_bytes(
+            "POST", "/hook/open", [JSON, ("Transfer-Encoding", "chunked")], None
+        )
+        + b"5\r\n1",
+    ],
+    ids=["nothing of it", "much of it", "chunks"],
+)
+async def test_bodies_that_do_not_come_keep_no_places(
+    tmp_path: Path, start: bytes
+) -> None:
+    """S13: half a body each, and two addresses have them all; a third one gets in."""
+    environment = {
+        "HOOKLINE_INGRESS__MOST_CONNECTIONS": "4",
+        "HOOKLINE_INGRESS__HEAD_TIMEOUT_S": "1",
+        **LATE_BODIES,
+    }
+    async with (
+        running(tmp_path, OPEN, environment=environment) as instance,
+        AsyncExitStack() as stack,
+    ):
+        held = []
+        for number in range(4):
+            caller = await stack.enter_async_context(
+                connected(instance.hosted, f"127.0.0.{2 + number % 2}")
+            )
+            caller.writer.write(start)
+            held.append(caller)
+
+        await until_answered(instance.hosted, "127.0.0.9")
+
+        assert await held[0].closed()
 
 
 BREAKERS = (
