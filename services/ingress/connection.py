@@ -7,7 +7,6 @@ here; requests are answered elsewhere. What is refused ends its connection.
 
 import asyncio
 import logging
-from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
@@ -18,13 +17,12 @@ from aiohttp.streams import StreamReader
 from hookline.telemetry import EdgeMetrics, get_logger
 from hookline.v1 import event_pb2
 from services.ingress.pieces import (
-    END_OF_HEAD,
     MOST_HEAD_BYTES,
     Pieces,
     is_one_request,
 )
 from services.ingress.places import Places
-from services.ingress.replies import problem
+from services.ingress.replies import last_bytes, problem
 from services.ingress.senders import Senders, peer_address, share_of
 
 MOST_HEADERS: Final = 100
@@ -304,7 +302,7 @@ class Connection(web.RequestHandler):
             self.close()
             return
         response = problem(reason, text, NO_ID)
-        self.transport.write(_as_bytes(response))
+        self.transport.write(last_bytes(response))
         self._surroundings.metrics.answered(response.status)
         self.force_close()
 
@@ -336,17 +334,6 @@ class Connection(web.RequestHandler):
 
 def _first_line(message: str | None) -> str:
     return (message or "it cannot be parsed").strip().partition("\n")[0].rstrip(":")
-
-
-def _as_bytes(response: web.Response) -> bytes:
-    """An answer whose connection ends with it."""
-    body = bytes(response.body or b"") if isinstance(response.body, bytes) else b""
-    status = HTTPStatus(response.status)
-    lines = [f"HTTP/1.1 {status} {status.phrase}", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    if "Content-Length" not in response.headers:
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join(lines).encode("latin-1") + END_OF_HEAD + body
 
 
 def server_options(keepalive_timeout_s: float) -> dict[str, Any]:

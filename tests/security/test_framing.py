@@ -340,6 +340,38 @@ async def test_two_authorizations_are_400(hookline: Instance) -> None:
     assert rest == b""
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        http(ONE),
+        http(ONE, line=LINE[:-1] + b"0"),
+        http(ONE, line=LINE[:-1] + b"0", first=[HOST, TYPE, b"Connection: keep-alive"]),
+        http(ONE, line=LINE[:-3] + b"2.0"),
+        http(ONE, line=LINE[:-3] + b"0.9"),
+        http(ONE, ONE),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\r\n" * 9_000,
+    ],
+)
+async def test_answers_say_what_they_are_and_not_who_gives_them(
+    hookline: Instance, request_: bytes
+) -> None:
+    """HTTP/1.1, whatever was asked in; no versions; nothing for browsers to guess."""
+    host, _, port = hookline.hosted.http.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_)
+
+    status_line = await reader.readline()
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+
+    writer.close()
+    assert status_line.startswith(b"HTTP/1.1 ")
+    assert b"server:" not in head
+    assert head.count(b"x-content-type-options: nosniff\r\n") == 1
+    stays = status_line.startswith(b"HTTP/1.1 200") and b"HTTP/1.0" not in request_
+    assert (b"connection: close" not in head) is (stays or b"keep-alive" in request_)
+
+
 async def test_a_broken_request_behind_good_ones_is_answered_in_its_turn(
     hookline: Instance,
 ) -> None:
