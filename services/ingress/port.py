@@ -1,6 +1,7 @@
 """The public port: makes its connections, and ends those that are overdue."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -13,6 +14,8 @@ from services.ingress.traffic import Handler
 SWEEP_S: Final = 1.0
 # A look at ten thousand connections takes milliseconds: they are looked at in parts.
 PARTS: Final = 8
+# The system keeps twice as much, for its own accounts.
+MOST_UNSENT_BYTES: Final = 64 * 1024
 
 
 class Server(web.Server):
@@ -37,6 +40,14 @@ def close_idle(server: Server) -> None:
     for connection in server.connections:
         if isinstance(connection, Connection):
             connection.close_if_idle()
+
+
+def bound_answers(listener: socket.socket) -> None:
+    """Bound what the system keeps of answers that nobody takes, on each connection.
+
+    It would keep megabytes, and for so long nobody would see that they are not taken.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNSENT_BYTES)
 
 
 @asynccontextmanager
