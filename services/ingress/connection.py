@@ -6,26 +6,19 @@ here; requests are answered elsewhere. What is refused ends its connection.
 """
 
 import asyncio
-import logging
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 
-from hookline.telemetry import EdgeMetrics, get_logger
 from hookline.v1 import event_pb2
-from services.ingress.pieces import (
-    MOST_HEAD_BYTES,
-    Pieces,
-    is_one_request,
-)
-from services.ingress.places import Places
+from services.ingress.broken import HEAD_TOO_LARGE, NO_ID, answer_to_broken, first_line
+from services.ingress.pieces import MOST_HEAD_BYTES, Pieces, is_one_request
 from services.ingress.replies import last_bytes, problem
-from services.ingress.senders import Senders, peer_address, share_of
+from services.ingress.senders import peer_address, share_of
+from services.ingress.surroundings import Surroundings
 
-MOST_HEADERS: Final = 100
 # What is read of a chunked body at once; so much in a row without any of its bytes is
 # more than the line before a chunk, or the lines after the last, may have.
 PIECE_BYTES: Final = 4096
@@ -34,28 +27,9 @@ PAUSE: Final = 0.1
 # Around chunks of a single byte stand five; senders that sign each chunk add a line.
 AROUND_A_BYTE: Final = 8
 SPARE_BYTES: Final = 16 * 1024
-# Who sends a body that is refused from its head mostly reads the answer after it: closed
-# at once, it would see its connection break, and no answer.
-LINGER_S: Final = 2.0
 MOST_LINGER_BYTES: Final = 32 * 1024 * 1024
-NO_ID = "0" * 32
-TOO_MANY_HEADERS = "Too many headers received"  # as aiohttp says it
-HEAD_TOO_LARGE = (
-    f"Send a head of at most {MOST_HEAD_BYTES // 1024} KiB, with at most {MOST_HEADERS} "
-    "headers."
-)
 HEAD_TOO_SLOW = "The head of the request did not arrive in time: send it again."
 TOO_MUCH_AROUND = "there is too much around its chunks"
-logger = get_logger(__name__)
-
-
-class Surroundings(NamedTuple):
-    """What the connections of a port have in common."""
-
-    places: Places
-    senders: Senders
-    metrics: EdgeMetrics
-    timeout_s: float
 
 
 class Connection(web.RequestHandler):
@@ -188,7 +162,7 @@ class Connection(web.RequestHandler):
         message, body = self._messages[-1]
         if not isinstance(message, RawRequestMessage):
             self._deaf = True
-            self._break_body(_first_line(message.message))
+            self._break_body(first_line(message.message))
             return
         self.head_since = None
         self.head_bytes = self._around = self._barren = 0
@@ -316,36 +290,6 @@ class Connection(web.RequestHandler):
         """Answer what aiohttp could not parse, or what went wrong in here."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        if isinstance(exc, LineTooLong) or message == TOO_MANY_HEADERS:
-            reason: int = event_pb2.REASON_HEAD_TOO_LARGE
-            response = problem(reason, HEAD_TOO_LARGE, NO_ID)
-        elif status < 500:  # noqa: PLR2004 - the border of the sender's errors
-            text = f"This is not a well-formed HTTP request: {_first_line(message)}"
-            response = problem(event_pb2.REASON_MALFORMED, text, NO_ID)
-        else:
-            logger.error("request.failed", exc_info=exc)
-            text = "Something went wrong here: send the request again later."
-            response = problem(event_pb2.REASON_UNAVAILABLE, text, NO_ID)
-            response.headers["Retry-After"] = "1"
+        response = answer_to_broken(status, exc, message)
         self._surroundings.metrics.answered(response.status)
-        response.force_close()
         return response
-
-
-def _first_line(message: str | None) -> str:
-    return (message or "it cannot be parsed").strip().partition("\n")[0].rstrip(":")
-
-
-def server_options(keepalive_timeout_s: float) -> dict[str, Any]:
-    """What aiohttp is told about connections."""
-    return {
-        "access_log": None,
-        "auto_decompress": False,
-        "keepalive_timeout": keepalive_timeout_s,
-        "lingering_time": LINGER_S,
-        "logger": logging.getLogger("aiohttp.server"),
-        # Ours counts the whole head and comes first; these are for a line of it.
-        "max_line_size": MOST_HEAD_BYTES,
-        "max_field_size": MOST_HEAD_BYTES,
-        "max_headers": MOST_HEADERS,
-    }

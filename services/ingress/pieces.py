@@ -9,6 +9,7 @@ from typing import Final
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 MOST_HEAD_BYTES: Final = 16 * 1024
+MOST_HEADERS: Final = 100
 # As nearly all write it; what is written otherwise goes in pieces.
 DECLARED: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: (\d{1,9})\r\n")
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from hookline.errors import BadConfiguration
 from hookline.telemetry import EdgeMetrics
 from services.ingress.app import Ingress, Router
-from services.ingress.connection import Surroundings
 from services.ingress.places import Places
 from services.ingress.port import Server, bound_answers, close_idle, sweeping
 from services.ingress.senders import FORWARDED_FOR, Network, Senders
+from services.ingress.surroundings import Surroundings
 from services.ingress.traffic import Traffic
 
 STOP_GRACE_S = 10.0

@@ -9,11 +9,12 @@ import pytest
 from aiohttp import web
 
 from hookline.telemetry import EdgeMetrics
-from services.ingress.connection import Connection, Surroundings
+from services.ingress.connection import Connection
 from services.ingress.pieces import is_one_request
 from services.ingress.places import Places
 from services.ingress.port import Server
 from services.ingress.senders import Senders
+from services.ingress.surroundings import Surroundings
 from tests.caller import read_answer, request_bytes
 from tests.instance import JSON, Instance, running
 from tests.waiting import until
