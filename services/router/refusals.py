@@ -27,7 +27,7 @@ from hookline.outcomes import rejection
 from hookline.v1 import event_pb2
 from services.router.guards import Ending, Signed, Verifies
 from services.router.replies import content_of, header
-from services.router.static_credentials import matches_any, values_of
+from services.router.static_credentials import Known, matches_any, values_of
 
 NO_FLOW: Final = "There is no flow with this id: check the URL, or apply the flow."
 # What is judged before a sender has shown its credential.
@@ -144,15 +144,15 @@ class Weighing:
     def __init__(self, inner: Verifies) -> None:
         self._inner = inner
 
-    def verify_head(self, request: event_pb2.Request) -> None:
+    def verify_head(self, request: event_pb2.Request) -> Known | None:
         """Verify what the head tells."""
-        self._inner.verify_head(request)
+        return self._inner.verify_head(request)
 
-    def verify(self, request: event_pb2.Request) -> None:
+    def verify(self, request: event_pb2.Request) -> Known | None:
         """Verify; what passes the head and is refused then was computed."""
         self._inner.verify_head(request)
         try:
-            self._inner.verify(request)
+            return self._inner.verify(request)
         except Unauthenticated as error:
             error.weighed = True
             raise

@@ -14,7 +14,8 @@ from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
 from services.router.cors import CrossOrigin
-from services.router.guards import Failures, Near, Throttled, Verifies, told, untold
+from services.router.guards import Failures, Throttled, Verifies, told, untold
+from services.router.networks import Near
 from services.router.options import Options
 from services.router.rates import Quota, limits_of
 from services.router.refusals import (
@@ -26,7 +27,12 @@ from services.router.refusals import (
     Weighing,
 )
 from services.router.replies import ComputedReply, header, is_computed, static_reply
-from services.router.verifiers import build_verifier, has_credentials, signatures_of
+from services.router.verifiers import (
+    build_verifier,
+    can_be_guessed,
+    has_credentials,
+    signatures_of,
+)
 
 logger = get_logger(__name__)
 
@@ -178,6 +184,7 @@ class Registry:
                 build(signatures) if signatures else None,
                 self._admission.failures,
                 untold if webhook.conceal else told,
+                can_be_guessed=can_be_guessed(webhook.auth),
             )
         if webhook.allow_from is not None:
             verifier = Near(verifier, webhook.allow_from)
