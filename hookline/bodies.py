@@ -16,6 +16,7 @@ from hookline.bodies_check import (
 )
 from hookline.bodies_form import parse_form
 from hookline.bodies_kinds import (
+    MOST_CACHED,
     Attachments,
     ParsedBody,
     kind_of,
@@ -275,9 +276,16 @@ def _content_headers(request: event_pb2.Request) -> tuple[str | None, str]:
     return content_type, encoding
 
 
-@lru_cache(maxsize=4096)
 def _name_of(name: bytes) -> str:
+    return _short_name_of(name) if len(name) <= MOST_CACHED else _lower(name)
+
+
+def _lower(name: bytes) -> str:
     return name.decode("latin-1").lower()
+
+
+# Senders write them: what is kept of them is bounded in number and in length.
+_short_name_of = lru_cache(maxsize=4096)(_lower)
 
 
 def _text_of(value: bytes) -> str:

@@ -22,6 +22,7 @@ from hookline.event import Attachment, InMemory, Value
 USUAL_EXTENSIONS: Final = {"image/jpeg": ".jpg", "application/octet-stream": ".bin"}
 Attachments = Mapping[str, Attachment]
 NO_ATTACHMENTS: Final[Attachments] = {}
+MOST_CACHED: Final = 128
 NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -60,9 +61,14 @@ class Kind:
         return f"payload{extension}"
 
 
-@lru_cache(maxsize=1024)
 def kind_of(content_type: str) -> Kind:
     """What a content type says. Raises nothing: any type is taken."""
+    if len(content_type) <= MOST_CACHED:
+        return _short_kind_of(content_type)
+    return _kind_of(content_type)
+
+
+def _kind_of(content_type: str) -> Kind:
     media_type, *parameters = content_type.split(";")
     media_type = media_type.strip().lower()
     charset = ""
@@ -77,6 +83,10 @@ def kind_of(content_type: str) -> Kind:
         # Where the header names none, XML's own declaration rules.
         return Kind(media_type, charset, _read_xml)
     return Kind(media_type, charset or "utf-8", _reader(media_type))
+
+
+# Senders write them: what is kept of them is bounded in number and in length.
+_short_kind_of = lru_cache(maxsize=1024)(_kind_of)
 
 
 def read_raw(body: bytes, kind: Kind) -> ParsedBody:

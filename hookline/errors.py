@@ -6,6 +6,7 @@ Error
 │  ├─ MethodNotAllowed      the flow does not take this method
 │  ├─ Unauthenticated       credential missing or wrong
 │  ├─ Malformed             the body does not parse as its content type
+│  │  └─ BrokeOff               it ended before its end
 │  ├─ MissingContentType    a body without a content type
 │  ├─ UnsupportedCoding     a content coding that is not known, or too many of them
 │  ├─ TooLarge              over the limit
@@ -59,6 +60,10 @@ class Unauthenticated(Rejected):
 
 class Malformed(Rejected):
     """The body does not parse as its content type."""
+
+
+class BrokeOff(Malformed):
+    """The body ended before its end, or its framing broke."""
 
 
 class MissingContentType(Rejected):

@@ -101,6 +101,11 @@ class HmacAuth(Model):
             )
         if "id" in named and not self.id_header:
             raise ValueError("a template with {id} needs id_header")
+        if self.id_header and "id" not in named:
+            raise ValueError(
+                "id_header is not signed, and a repeat could bring a new id: "
+                "put {id} into the template"
+            )
         return self
 
 

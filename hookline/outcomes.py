@@ -12,6 +12,7 @@ REASONS: dict[type[errors.Error], "event_pb2.Reason.ValueType"] = {
     errors.MethodNotAllowed: event_pb2.REASON_METHOD_NOT_ALLOWED,
     errors.Unauthenticated: event_pb2.REASON_UNAUTHENTICATED,
     errors.Malformed: event_pb2.REASON_MALFORMED,
+    errors.BrokeOff: event_pb2.REASON_MALFORMED,
     errors.MissingContentType: event_pb2.REASON_MISSING_CONTENT_TYPE,
     errors.UnsupportedCoding: event_pb2.REASON_UNSUPPORTED_CODING,
     errors.TooLarge: event_pb2.REASON_TOO_LARGE,

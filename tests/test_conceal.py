@@ -127,7 +127,11 @@ async def test_it_does_not_tell_when_wrong_credentials_were_too_many(
     tmp_path: Path,
 ) -> None:
     """Where another flow says 429, small or large, it says 404 as before."""
-    settings = {**SETTINGS, "HOOKLINE_ROUTER__FAILURES": "2"}
+    settings = {
+        **SETTINGS,
+        "HOOKLINE_ROUTER__FAILURES": "2",
+        "HOOKLINE_INGRESS__BODY_TIMEOUT_S": "0.2",
+    }
     async with running(tmp_path, FLOWS[0], environment=settings) as hookline:
         wrong = [JSON, ("x-api-key", "wrong")]
         small = [await hookline.send("keyed", b"{}", wrong) for _ in range(6)]

@@ -44,7 +44,9 @@ async def test_a_refusal_is_kept_with_the_cause_that_the_sender_is_not_told(
     body = b'"%s"' % (b"x" * 5000)
     headers = [JSON, ("X-Api-Key", "wrong-key")]
 
-    rejection = await refused(hookline, "keyed", body, headers=headers, rest="/a?b=c")
+    rejection = await refused(
+        hookline, "keyed", body, headers=headers, rest="/a?type=c"
+    )
 
     assert rejection.reason == event_pb2.REASON_UNAUTHENTICATED
     assert rejection.cause == "the key in x-api-key is wrong"
@@ -52,7 +54,7 @@ async def test_a_refusal_is_kept_with_the_cause_that_the_sender_is_not_told(
     assert (rejection.flow_id, rejection.flow_version) == ("keyed", 1)
     assert (rejection.body_size, rejection.whole) == (len(body), False)
     request = rejection.request
-    assert (request.method, request.path, request.query) == ("POST", "/a", "b=c")
+    assert (request.method, request.path, request.query) == ("POST", "/a", "type=c")
     assert request.remote == "127.0.0.1"
     assert request.body == body[:1024]
 
@@ -93,6 +95,59 @@ async def test_what_a_flow_itself_calls_a_credential_is_not_kept(
         assert rejection.whole
         assert CANARY.encode() not in rejection.SerializeToString()
     assert in_query.request.query.startswith("a=b&X%2dDoor=hidden:")
+
+
+NAMES = [
+    "X-Auth-Key",
+    "X-Auth",
+    "Ocp-Apim-Subscription-Key",
+    "X-Functions-Key",
+    "X-Access-Key",
+    "X-AccessKey",
+    "X-Pass",
+    "X-Hmac",
+    "X-Webhook-Pw",
+    "X-Hub-Signature-256",
+    "ce-sastoken",
+    "ce-authkey",
+]
+PARAMETERS = ["auth_key", "authCode", "pwd", "code", "k", "user%5Bpwd%5D", "sig"]
+
+
+@pytest.mark.parametrize("flow_id", ["keyed", "kept"])
+async def test_the_log_holds_nothing_that_is_named_like_a_credential(
+    embedded: Instance, tmp_path: Path, flow_id: str
+) -> None:
+    """Not one byte of it, whether the request is kept whole or not; the rest is there."""
+    headers = [JSON, *((name, CANARY) for name in NAMES)]
+    headers += [("Forwarded", f"for=192.0.2.7;secret={CANARY};proto=https")]
+    query = "&".join(f"{name}={CANARY}" for name in PARAMETERS)
+
+    rejection = await refused(
+        embedded, flow_id, headers=headers, rest=f"?type=made&{query}"
+    )
+
+    files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    written = b"".join(path.read_bytes() for path in files)
+    assert CANARY.encode() not in written
+    assert b"type=made&auth_key=hidden:" in written
+    values = {one.name: one.value for one in rejection.request.headers}
+    assert values[b"Forwarded"] == b"for=192.0.2.7;proto=https"
+
+
+async def test_of_an_ordinary_refusal_only_known_parameters_keep_their_value(
+    embedded: Instance,
+) -> None:
+    """Nor does a name that has no value; an attribute of somebody's own neither."""
+    headers = [JSON, ("ce-id", "42"), ("ce-mine", CANARY)]
+
+    rejection = await refused(
+        embedded, "keyed", headers=headers, rest=f"?page=2&odd={CANARY}&{CANARY}"
+    )
+
+    assert CANARY.encode() not in rejection.SerializeToString()
+    assert rejection.request.query.startswith("page=2&odd=hidden:")
+    assert {one.name: one.value for one in rejection.request.headers}[b"ce-id"] == b"42"
 
 
 async def test_of_headers_that_nobody_knows_the_name_alone_is_kept(

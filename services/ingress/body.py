@@ -15,14 +15,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from aiohttp.web_exceptions import HTTPException
 
-from hookline.errors import Malformed, TooSlow
+from hookline.errors import BrokeOff, TooSlow
 
 # What reading a body raises when its framing is broken, or its sender gone.
 BROKEN = (web.RequestPayloadError, HTTPException, HttpProcessingError, ConnectionError)
 # What is here may be several times as much.
 MOST_PIECE_BYTES: Final = 256 * 1024
 # The next piece of a body, where so many bytes more are taken: who reads them judges.
-# Empty at its end. Raises TooSlow and Malformed.
+# Empty at its end. Raises TooSlow and BrokeOff.
 Read = Callable[[int], Awaitable[bytes]]
 
 
@@ -60,7 +60,7 @@ class Body:
         except TimeoutError as error:
             raise TooSlow("The body did not arrive in time: send it again.") from error
         except BROKEN as error:
-            raise Malformed(f"The body broke off: {error}") from error
+            raise BrokeOff(f"The body broke off: {error}") from error
         left_s = self._patience_s - (self._clock() - begun)
         self._patience_s = min(left_s + len(piece) / self._floor, self._timeout_s)
         return piece

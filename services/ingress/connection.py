@@ -6,52 +6,30 @@ here; requests are answered elsewhere. What is refused ends its connection.
 """
 
 import asyncio
-import logging
-from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 
-from hookline.telemetry import EdgeMetrics, get_logger
 from hookline.v1 import event_pb2
-from services.ingress.places import Places
-from services.ingress.replies import problem
-from services.ingress.senders import Senders, peer_address, share_of
+from services.ingress.broken import HEAD_TOO_LARGE, NO_ID, answer_to_broken, first_line
+from services.ingress.pieces import MOST_HEAD_BYTES, Pieces, is_one_request
+from services.ingress.replies import last_bytes, problem
+from services.ingress.senders import peer_address, share_of
+from services.ingress.surroundings import Surroundings
 
-MOST_HEAD_BYTES: Final = 16 * 1024
-MOST_HEADERS: Final = 100
 # What is read of a chunked body at once; so much in a row without any of its bytes is
 # more than the line before a chunk, or the lines after the last, may have.
 PIECE_BYTES: Final = 4096
+# Of the time for a head: how long a body may pause and keep its place.
+PAUSE: Final = 0.1
 # Around chunks of a single byte stand five; senders that sign each chunk add a line.
 AROUND_A_BYTE: Final = 8
 SPARE_BYTES: Final = 16 * 1024
-# Who sends a body that is refused from its head mostly reads the answer after it: closed
-# at once, it would see its connection break, and no answer.
-LINGER_S: Final = 2.0
 MOST_LINGER_BYTES: Final = 32 * 1024 * 1024
-END_OF_HEAD: Final = b"\r\n\r\n"
-NO_ID = "0" * 32
-TOO_MANY_HEADERS = "Too many headers received"  # as aiohttp says it
-HEAD_TOO_LARGE = (
-    f"Send a head of at most {MOST_HEAD_BYTES // 1024} KiB, with at most {MOST_HEADERS} "
-    "headers."
-)
 HEAD_TOO_SLOW = "The head of the request did not arrive in time: send it again."
 TOO_MUCH_AROUND = "there is too much around its chunks"
-logger = get_logger(__name__)
-
-
-class Surroundings(NamedTuple):
-    """What the connections of a port have in common."""
-
-    places: Places
-    senders: Senders
-    metrics: EdgeMetrics
-    timeout_s: float
 
 
 class Connection(web.RequestHandler):
@@ -67,6 +45,7 @@ class Connection(web.RequestHandler):
     _body: StreamReader | None = None
     _declared: int | None = None
     _around = _barren = _dropped = 0
+    _came = 0.0  # when the last of it has come
     _deaf = False
 
     def __init__(
@@ -74,6 +53,7 @@ class Connection(web.RequestHandler):
     ) -> None:
         super().__init__(server, **options)
         self._surroundings = surroundings
+        self._held = Pieces()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place, and expect the first head from now on."""
@@ -101,25 +81,57 @@ class Connection(web.RequestHandler):
         return self._surroundings.senders.named_by(self.address, http.raw_headers)
 
     def data_received(self, data: bytes) -> None:
-        """Hand bytes to the parser, in pieces where something is to be counted."""
-        if len(data) <= PIECE_BYTES and not (self.head_bytes and data):
+        """Hand one request to the parser at a time; what comes with it is held."""
+        if not data:
+            if self._body is not None:
+                self._receive(data)  # the parser goes on with what it has kept
+        elif (
+            self._body is None
+            and not (self._messages or self.head_bytes or self._paused)
+            and not self._buffer_paused  # as it is while anything is held
+            and is_one_request(data)
+        ):
             self._receive(data)
             return
-        at = 0
-        while at < len(data) and not (self._deaf or self._close or self._force_close):
-            size = self._piece_size(data, at)
-            self._receive(data[at : at + size])
-            at += size
+        else:
+            self._held.add(data)
+        self._go_on()
 
-    def _piece_size(self, data: bytes, at: int) -> int:
-        """How much to hand on: a head, a body, or a part of either."""
-        if (body := self._body) is not None:
-            if self._declared is None:
-                return PIECE_BYTES
-            return max(self._declared - body.total_bytes, PIECE_BYTES)
-        room = MOST_HEAD_BYTES - self.head_bytes
-        end = data.find(END_OF_HEAD, at, at + room)
-        return room if end < 0 else end + len(END_OF_HEAD) - at
+    def _go_on(self) -> None:
+        """Hand on what is held; read on once it is gone."""
+        held = self._held
+        while held and not self._full:
+            if self._deaf or self._close or self._force_close:
+                held.drop()
+                break
+            self._receive(self._next_piece())
+        if held:
+            if not self._buffer_paused:
+                self._pause_reading_for_buffer()
+        elif self._buffer_paused:
+            self._resume_reading_for_buffer()
+
+    @property
+    def _full(self) -> bool:
+        """Whether nothing may be handed on now.
+
+        One request is in work at most, one waits for its turn, and none begins while its
+        answer would not be taken.
+        """
+        waits = bool(self._messages) and self._body is None
+        return waits or self._reading_paused or self._paused
+
+    def _resume_reading_if_drained(self) -> None:
+        """Go on; aiohttp says so when a request is taken into work."""
+        self._go_on()
+
+    def _next_piece(self) -> bytes:
+        """A head, a body, or a part of either."""
+        if (body := self._body) is None:
+            return self._held.take_to_end(MOST_HEAD_BYTES - self.head_bytes)
+        if self._declared is None:
+            return self._held.take_to_end(PIECE_BYTES)
+        return self._held.take(max(self._declared - body.total_bytes, 1))
 
     def _receive(self, data: bytes) -> None:
         if self._deaf:
@@ -127,6 +139,8 @@ class Connection(web.RequestHandler):
         heads, body = self._request_count, self._body
         before = body.total_bytes if body is not None else 0
         super().data_received(data)
+        if self._upgraded:
+            self._stay()
         if self._request_count != heads:
             self._begin()
         elif body is not None:
@@ -134,17 +148,27 @@ class Connection(web.RequestHandler):
         elif data:
             self._count_head(len(data))
 
+    def _stay(self) -> None:
+        """Go on in HTTP/1.1, where a request has asked for another protocol."""
+        self._upgraded = False
+        if self._parser is not None:
+            self._parser.set_upgraded(False)
+        rest, self._message_tail = self._message_tail, b""
+        if rest:
+            self._held.put_back(rest)
+
     def _begin(self) -> None:
         """A head is complete, or something is broken."""
         message, body = self._messages[-1]
         if not isinstance(message, RawRequestMessage):
             self._deaf = True
-            self._break_body(_first_line(message.message))
+            self._break_body(first_line(message.message))
             return
         self.head_since = None
         self.head_bytes = self._around = self._barren = 0
         self._body = None if body.is_eof() else body
         if self._body is not None:
+            self._came = self._loop.time()
             declared = message.headers.get("Content-Length")
             self._declared = int(declared) if declared else None
 
@@ -159,6 +183,8 @@ class Connection(web.RequestHandler):
         if body.is_eof():
             self._body = None
             return
+        if size:
+            self._came = self._loop.time()
         if not self._request_in_progress:  # it is refused, and nobody reads on
             self._dropped += size
             if self._dropped > MOST_LINGER_BYTES:
@@ -187,10 +213,17 @@ class Connection(web.RequestHandler):
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when no whole request is there; None while one is in work."""
-        # aiohttp notes when it will close the connection if nothing comes.
-        since = self._next_keepalive_close_time - self.keepalive_timeout
-        return since if self._idle else None
+        """Since when its sender is waited for; None while it is not.
+
+        A pause in a body is no waiting yet; nor is one that it is held up in.
+        """
+        if self._idle:
+            # aiohttp notes when it will close the connection if nothing comes.
+            return self._next_keepalive_close_time - self.keepalive_timeout
+        if self._body is None or self._messages or self._reading_paused or self._held:
+            return None
+        pause_s = self._surroundings.timeout_s * PAUSE
+        return self._came if self._came < self._loop.time() - pause_s else None
 
     def close_if_idle(self) -> None:
         """End a connection that has no request; one with a request goes on being read.
@@ -227,6 +260,7 @@ class Connection(web.RequestHandler):
         """Notice that they are again."""
         super().resume_writing()
         self._stalled_since = None
+        self._go_on()
 
     def close_with_answer(self) -> None:
         """Have nothing read and dropped of a body whose request is refused."""
@@ -242,7 +276,7 @@ class Connection(web.RequestHandler):
             self.close()
             return
         response = problem(reason, text, NO_ID)
-        self.transport.write(_as_bytes(response))
+        self.transport.write(last_bytes(response))
         self._surroundings.metrics.answered(response.status)
         self.force_close()
 
@@ -256,47 +290,6 @@ class Connection(web.RequestHandler):
         """Answer what aiohttp could not parse, or what went wrong in here."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        if isinstance(exc, LineTooLong) or message == TOO_MANY_HEADERS:
-            reason: int = event_pb2.REASON_HEAD_TOO_LARGE
-            response = problem(reason, HEAD_TOO_LARGE, NO_ID)
-        elif status < 500:  # noqa: PLR2004 - the border of the sender's errors
-            text = f"This is not a well-formed HTTP request: {_first_line(message)}"
-            response = problem(event_pb2.REASON_MALFORMED, text, NO_ID)
-        else:
-            logger.error("request.failed", exc_info=exc)
-            text = "Something went wrong here: send the request again later."
-            response = problem(event_pb2.REASON_UNAVAILABLE, text, NO_ID)
-            response.headers["Retry-After"] = "1"
+        response = answer_to_broken(status, exc, message)
         self._surroundings.metrics.answered(response.status)
-        response.force_close()
         return response
-
-
-def _first_line(message: str | None) -> str:
-    return (message or "it cannot be parsed").strip().partition("\n")[0].rstrip(":")
-
-
-def _as_bytes(response: web.Response) -> bytes:
-    """An answer whose connection ends with it."""
-    body = bytes(response.body or b"") if isinstance(response.body, bytes) else b""
-    status = HTTPStatus(response.status)
-    lines = [f"HTTP/1.1 {status} {status.phrase}", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    if "Content-Length" not in response.headers:
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join(lines).encode("latin-1") + END_OF_HEAD + body
-
-
-def server_options(keepalive_timeout_s: float) -> dict[str, Any]:
-    """What aiohttp is told about connections."""
-    return {
-        "access_log": None,
-        "auto_decompress": False,
-        "keepalive_timeout": keepalive_timeout_s,
-        "lingering_time": LINGER_S,
-        "logger": logging.getLogger("aiohttp.server"),
-        # Ours counts the whole head and comes first; these are for a line of it.
-        "max_line_size": MOST_HEAD_BYTES,
-        "max_field_size": MOST_HEAD_BYTES,
-        "max_headers": MOST_HEADERS,
-    }

@@ -1,7 +1,8 @@
 """How many connections are open: bounded in all, and for each address.
 
-Where all places are taken, a newcomer gets that of a connection which has sent no whole
-request for long; one with a request in work keeps its place. A connection costs about
+Where all places are taken, a newcomer gets that of a connection which has sent nothing for
+long, though it is waited for: for a request, or for the rest of its body. One whose request
+is in work otherwise keeps its place. A connection costs about
 11 KiB while nothing is on its way, so the bound is one of memory, too.
 """
 
@@ -9,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
-# How many are looked at for the one that has been without a request the longest.
+# How many are looked at for the one whose sender has been waited for the longest.
 LOOKED_AT: Final = 32
 
 
@@ -23,7 +24,7 @@ class Placed(Protocol):
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when no whole request is there; None while one is in work."""
+        """Since when its sender is waited for; None while it is not."""
         ...
 
     def close_if_overdue(self, now: float) -> None:

@@ -1,13 +1,17 @@
 """Who a request comes from: the other end of its connection, or whom a proxy names.
 
 What a header says of an address counts only where the connection is a trusted proxy's;
-read from the right, up to the first address that is nobody trusted.
+read from the right, up to the first address that is nobody trusted. Of a line that does not
+parse it is unknown who has written what: its request comes from nobody, whom no network
+holds, rather than from the proxy, which may be in one.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, NamedTuple
+
+from services.ingress.forwarded import senders_in
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -17,6 +21,7 @@ FORWARDED_FOR: Final = b"x-forwarded-for"
 # Whoever has an IPv6 address has its whole network of 64 bits.
 NETWORK_BITS: Final = 64
 REMEMBERED: Final = 4096
+NOBODY: Final = ""
 
 
 class Hop(NamedTuple):
@@ -34,7 +39,7 @@ class Senders:
     ) -> None:
         self._trusted = trusted
         self._header = header
-        self._read = _read_forwarded if header == FORWARDED else _split
+        self._read = senders_in if header == FORWARDED else _split
         self._hop = lru_cache(REMEMBERED)(self._judge)
 
     def trusts(self, address: str) -> bool:
@@ -43,16 +48,20 @@ class Senders:
         return hop is not None and hop.trusted
 
     def named_by(self, proxy: str, headers: RawHeaders) -> str:
-        """The sender's address, on a connection of a trusted proxy."""
-        lines = [value for name, value in headers if name.lower() == self._header]
+        """The sender's address, or NOBODY, on a connection of a trusted proxy."""
         sender = proxy
-        for text in reversed(self._read(b",".join(lines).decode("latin-1"))):
-            hop = self._hop(text)
-            if hop is None:
-                break  # no address: whoever wrote it is the last that is known
-            sender = hop.text
-            if not hop.trusted:
-                break
+        lines = [value for name, value in headers if name.lower() == self._header]
+        for line in reversed(lines):
+            named = self._read(line.decode("latin-1"))
+            if named is None:
+                return NOBODY
+            for text in reversed(named):
+                hop = self._hop(text)
+                if hop is None:  # whoever wrote it is the last that is known
+                    return sender
+                sender = hop.text
+                if not hop.trusted:
+                    return sender
         return sender
 
     def _judge(self, text: str) -> Hop | None:
@@ -79,19 +88,6 @@ def share_of(address: str) -> str:
 
 def _split(line: str) -> Sequence[str]:
     return line.split(",")
-
-
-def _read_forwarded(line: str) -> Sequence[str]:
-    """The `for=` of each element of a Forwarded header (RFC 7239)."""
-    return [_for(element) for element in line.split(",")]
-
-
-def _for(element: str) -> str:
-    for pair in element.split(";"):
-        name, _, value = pair.strip().partition("=")
-        if name.lower() == "for":
-            return value
-    return ""
 
 
 def _address(text: str) -> Address | None:

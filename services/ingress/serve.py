@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from hookline.errors import BadConfiguration
 from hookline.telemetry import EdgeMetrics
 from services.ingress.app import Ingress, Router
-from services.ingress.connection import Surroundings
 from services.ingress.places import Places
-from services.ingress.port import Server, close_idle, sweeping
+from services.ingress.port import Server, bound_answers, close_idle, sweeping
 from services.ingress.senders import FORWARDED_FOR, Network, Senders
+from services.ingress.surroundings import Surroundings
 from services.ingress.traffic import Traffic
 
 STOP_GRACE_S = 10.0
@@ -90,10 +90,16 @@ async def _listen(edge: Edge, server: Server) -> asyncio.Server:
     try:
         if edge.descriptor is not None:
             inherited = socket.socket(fileno=edge.descriptor)
-            return await loop.create_server(server, sock=inherited, backlog=BACKLOG)
-        return await loop.create_server(server, edge.host, edge.port, backlog=BACKLOG)
+            listener = await loop.create_server(server, sock=inherited, backlog=BACKLOG)
+        else:
+            listener = await loop.create_server(
+                server, edge.host, edge.port, backlog=BACKLOG
+            )
     except (OSError, OverflowError) as error:
         raise cannot_listen(edge.place, error) from error
+    for one in listener.sockets:
+        bound_answers(one)
+    return listener
 
 
 def cannot_listen(place: str, error: Exception) -> BadConfiguration:

@@ -1,4 +1,4 @@
-"""Stop 4, before the credentials: where a sender is, and how often it has been wrong.
+"""Stop 4, before the credentials: how often a sender has been wrong.
 
 Each source has, for each flow, a budget of wrong credentials: some at once, then so many a
 second. Beyond it:
@@ -6,36 +6,49 @@ second. Beyond it:
 - What can be guessed (Basic, API keys), and what has its body still on its way, is refused
   at once: nothing is compared, computed or read. So an address tries about one password a
   second.
-- But a source whose credential was right before, or is right in between, keeps its
-  standing, and so does everybody behind the same address: theirs are still checked, which
-  costs less than the answer, and only the wrong ones are refused. An attacker cannot shut
-  out the senders it shares an address with, nor can one broken sender behind a NAT; nor,
-  where a proxy is not among the trusted ones, can anyone on the internet shut out all.
+- But a source whose credential was right before keeps its standing, and so does everybody
+  behind the same address: the very credential that was right from there still gets in,
+  beside any number of wrong ones, and so do signatures. Another one does not, right or
+  wrong: whoever has one credential of a flow cannot guess at the others. An attacker
+  cannot shut out the senders it shares an address with, nor can one broken sender behind a
+  NAT; nor, where a proxy is not among the trusted ones, can anyone on the internet shut
+  out all. What that costs: who shares an address with a sender may guess at that one
+  credential as fast as it is answered.
 - A signature over a small body is always checked: it cannot be guessed, and its digest
   costs less than the answer.
 
 The budget is of the pair of source and flow: who is wrong on one flow loses nothing on
-another. What is kept is bounded. Refusals within the budget are 401, beyond it 429.
+another. A flow with what can be guessed has one over all sources, besides, fifty times as
+large; beyond it those go on that have a standing. What is kept is bounded. Refusals within
+the budget are 401, beyond it 429.
 """
 
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NoReturn, Protocol
 
 from hookline.errors import Error, Overloaded, Unauthenticated
-from hookline.flow_admission import Network
+from hookline.telemetry import Sampled, get_logger
 from hookline.v1 import event_pb2
 from services.router.rates import Bucket, Clock
-from services.router.sources import MOST_SOURCES, address_of, source_of
+from services.router.sources import MOST_SOURCES, source_of
+from services.router.static_credentials import Known
 
+logger = get_logger(__name__)
 FAILURES: Final = 20
 FAILURES_PER_S: Final = 1.0
 MOST_RIGHT: Final = 1024
+# Of all sources together, of what can be guessed.
+CEILING: Final = 50
+# Credentials that were right from one source; of more the first ones are forgotten.
+MOST_KNOWN: Final = 64
 TOO_OFTEN: Final = "Too many wrong credentials came from this address: mend them first."
 Pair = tuple[str, str]
-Standing = dict[str, None]
+# What was right, by source; signatures leave no more than the source.
+Standing = dict[str, dict[Known, None]]
 TooOften = Callable[[float], Error]
 
 
@@ -50,6 +63,11 @@ class Signed(Protocol):
     @property
     def decided(self) -> bool:
         """Whether the head has let the sender in."""
+        ...
+
+    @property
+    def right(self) -> Known | None:
+        """Which one has let it in, of those that can be guessed."""
         ...
 
     def update(self, piece: bytes) -> None:
@@ -67,6 +85,7 @@ class Ending:
     def __init__(self, inner: Signed, end: Callable[[Signed], None]) -> None:
         self.gathers = inner.gathers
         self.decided = inner.decided
+        self.right = inner.right
         self.update = inner.update
         self._inner = inner
         self._end = end
@@ -77,13 +96,16 @@ class Ending:
 
 
 class Verifies(Protocol):
-    """Credentials, with or without what stands before them."""
+    """Credentials, with or without what stands before them.
 
-    def verify_head(self, request: event_pb2.Request) -> None:
+    They tell which one was right, of those that can be guessed.
+    """
+
+    def verify_head(self, request: event_pb2.Request) -> Known | None:
         """Raise where no body could make this request pass."""
         ...
 
-    def verify(self, request: event_pb2.Request) -> None:
+    def verify(self, request: event_pb2.Request) -> Known | None:
         """Raise unless one of the credentials matches."""
         ...
 
@@ -105,6 +127,8 @@ class Failures:
         self._fill_s = most / per_s
         self._now = now
         self._right: dict[str, Standing] = {}
+        self._of_flows: dict[str, Bucket] = {}
+        self._lines = Sampled(logger, 1, "warning")
         self.buckets: OrderedDict[Pair, Bucket] = OrderedDict()
 
     def wait_s(self, pair: Pair) -> float:
@@ -123,54 +147,24 @@ class Failures:
             self.buckets.move_to_end(pair)
         bucket.take()
 
+    def ceiling_s(self, flow_id: str) -> float:
+        """Seconds until any source may guess again at a flow; 0 where it may be now."""
+        bucket = self._of_flows.get(flow_id)
+        return bucket.wait_s() if bucket is not None else 0.0
+
+    def guessed(self, flow_id: str) -> None:
+        """Count a wrong credential that can be guessed, wherever it came from."""
+        bucket = self._of_flows.get(flow_id)
+        if bucket is None:
+            most = self._most * CEILING
+            bucket = self._of_flows[flow_id] = Bucket(most, self._fill_s, self._now)
+        bucket.take()
+        if bucket.wait_s():
+            self._lines.line("flow.guessed_at", flow_id=flow_id)
+
     def standing(self, flow_id: str) -> Standing:
         """The sources that were right on a flow; they outlive its versions."""
         return self._right.setdefault(flow_id, {})
-
-
-class AllowedNetworks:
-    """The networks that a flow's senders must be in."""
-
-    def __init__(self, networks: Sequence[Network]) -> None:
-        self._networks = networks
-        self._known: OrderedDict[str, bool] = OrderedDict()
-
-    def check(self, remote: str) -> None:
-        """Raise Unauthenticated where an address is in none of them."""
-        allowed = self._known.get(remote)
-        if allowed is None:
-            allowed = self._known[remote] = self._allows(remote)
-            if len(self._known) > MOST_SOURCES:
-                self._known.popitem(last=False)
-        if not allowed:
-            sender = remote or "the sender"
-            raise Unauthenticated(f"{sender} is in none of the networks of allow_from")
-
-    def _allows(self, remote: str) -> bool:
-        address = address_of(remote)
-        return address is not None and any(address in one for one in self._networks)
-
-
-class Near:
-    """Credentials of a flow that takes senders from some networks only."""
-
-    def __init__(self, inner: Verifies, networks: Sequence[Network]) -> None:
-        self._inner = inner
-        self._networks = AllowedNetworks(networks)
-
-    def verify_head(self, request: event_pb2.Request) -> None:
-        """Raise where the sender is elsewhere, too."""
-        self._networks.check(request.remote)
-        self._inner.verify_head(request)
-
-    def verify(self, request: event_pb2.Request) -> None:
-        """Raise where the sender is elsewhere, too."""
-        self._networks.check(request.remote)
-        self._inner.verify(request)
-
-    def begin(self, request: event_pb2.Request) -> Signed:
-        """Verify a body as it comes; the head has told where the sender is."""
-        return self._inner.begin(request)
 
 
 class Throttled:
@@ -187,69 +181,110 @@ class Throttled:
         signatures: Verifies | None,
         failures: Failures,
         too_often: TooOften,
+        *,
+        can_be_guessed: bool = True,
     ) -> None:
         self._flow_id = flow_id
         self._inner = inner
         self._signatures = signatures
         self._failures = failures
         self._too_often = too_often
+        self._can_be_guessed = can_be_guessed
         self._right = failures.standing(flow_id)
 
-    def verify_head(self, request: event_pb2.Request) -> None:
+    def verify_head(self, request: event_pb2.Request) -> Known | None:
         """Raise Unauthenticated, or what `too_often` makes."""
         source = source_of(request.remote)
         wait_s = self._wait_s(source)
         if wait_s and source not in self._right:
             raise self._too_often(wait_s)
+        if wait_s:
+            return self._beyond(source, wait_s, lambda one: one.verify_head(request))
         try:
-            self._inner.verify_head(request)
+            right = self._inner.verify_head(request)
         except Unauthenticated as error:
             self._failed(source, error, wait_s)
+        if right is not None:
+            self._passed(source, right)
+        return right
 
-    def verify(self, request: event_pb2.Request) -> None:
+    def verify(self, request: event_pb2.Request) -> Known | None:
         """Raise Unauthenticated, or what `too_often` makes."""
         source = source_of(request.remote)
         # Nobody is wrong, most of the time.
         wait_s = self._wait_s(source) if self._failures.buckets else 0.0
-        checked: Verifies | None = self._inner
-        if wait_s and source not in self._right:
-            checked = self._signatures
-        if checked is None:
-            raise self._too_often(wait_s)
-        try:
-            checked.verify(request)
-        except Unauthenticated as error:
-            self._failed(source, error, wait_s)
-        if source not in self._right:
-            self._passed(source)
+        if wait_s:
+            right = self._beyond(source, wait_s, lambda one: one.verify(request))
+        else:
+            try:
+                right = self._inner.verify(request)
+            except Unauthenticated as error:
+                self._failed(source, error, wait_s)
+        self._passed(source, right)
+        return right
 
     def begin(self, request: event_pb2.Request) -> Signed:
         """Verify a body as it comes; the head was within the budget."""
         source = source_of(request.remote)
+        wait_s = self._wait_s(source)
+        begun = self._inner.begin(request)
+        if wait_s and not self._is_known(source, begun.right):
+            if self._signatures is None:
+                raise self._too_often(wait_s)
+            begun = self._signatures.begin(request)
 
         def end(signed: Signed) -> None:
             try:
                 signed.end()
             except Unauthenticated as error:
                 self._failed(source, error, self._wait_s(source))
-            if source not in self._right:
-                self._passed(source)
+            self._passed(source, signed.right)
 
-        return Ending(self._inner.begin(request), end)
+        return Ending(begun, end)
+
+    def _beyond(
+        self, source: str, wait_s: float, check: Callable[[Verifies], Known | None]
+    ) -> Known | None:
+        """Check what was right before from a source, and what cannot be guessed."""
+        if source in self._right:
+            with suppress(Unauthenticated):
+                right = check(self._inner)
+                if self._is_known(source, right):
+                    return right
+        if self._signatures is None:
+            raise self._too_often(wait_s)
+        try:
+            return check(self._signatures)
+        except Unauthenticated as error:
+            raise self._too_often(wait_s) from error
+
+    def _is_known(self, source: str, right: Known | None) -> bool:
+        return right is None or right in self._right.get(source, ())
 
     def _wait_s(self, source: str) -> float:
-        return self._failures.wait_s((self._flow_id, source))
+        wait_s = self._failures.wait_s((self._flow_id, source))
+        if self._can_be_guessed and not wait_s:
+            return self._failures.ceiling_s(self._flow_id)
+        return wait_s
 
     def _failed(self, source: str, error: Unauthenticated, wait_s: float) -> NoReturn:
         if wait_s:
             raise self._too_often(wait_s) from error
         self._failures.failed((self._flow_id, source))
+        if self._can_be_guessed:
+            self._failures.guessed(self._flow_id)
         raise error
 
-    def _passed(self, source: str) -> None:
-        self._right[source] = None
-        if len(self._right) > MOST_RIGHT:
-            del self._right[next(iter(self._right))]
+    def _passed(self, source: str, right: Known | None) -> None:
+        before = self._right.get(source)
+        if before is None:
+            before = self._right[source] = {}
+            if len(self._right) > MOST_RIGHT:
+                del self._right[next(iter(self._right))]
+        if right is not None and right not in before:
+            before[right] = None
+            if len(before) > MOST_KNOWN:
+                del before[next(iter(before))]
 
 
 def told(wait_s: float) -> Error:

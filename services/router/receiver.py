@@ -43,6 +43,7 @@ from services.router.refusals import NO_FLOW
 from services.router.registry import Registry, ServedFlow
 from services.router.rejections import Rejections
 from services.router.sources import Sources
+from services.router.unread import Passing
 from services.router.uploads import UNBOUNDED, Arriving, Hold, Read, Uploads
 
 logger = get_logger(__name__)
@@ -221,6 +222,7 @@ class Receiver:
         body that ends within 256 KiB is judged as one that was here from the beginning.
         """
         body: Arriving | None = None
+        passing = Passing(read, declared_size)
         try:
             await self._know(head.flow_id)
             if self._sources is not None:
@@ -231,7 +233,7 @@ class Receiver:
                 if served.quota is not None and not served.flow.webhook.conceal:
                     served.quota.check(declared_size or 0)
                 self._uploads.check_size(declared_size or 0)
-                body = Arriving(read, hold, served.max_body, declared_size)
+                body = Arriving(passing.read, hold, served.max_body, declared_size)
                 await self._uploads.reserve(head, served, verifier, body)
                 if not await body.gather():
                     return await self._keep(head, served, verifier, body)
@@ -239,6 +241,8 @@ class Receiver:
         except REFUSED as error:
             if body is not None:
                 body.leave_beginning(head)
+            if most := self._registry.reads_on(head.flow_id, error):
+                await passing.drop(head, most)
             return await self._refuse_upload(head, error)
         return await self.receive(head)
 

@@ -4,8 +4,8 @@ The true reason goes to metrics, log and rejections in any case. What is ours to
 is never dressed up: a sender that took it for its own mistake would not send again. A
 concealed flow (`conceal: true`) answers whoever has not shown its credential as an unknown
 flow is answered: in status, headers and body, after the same look into the log, and after
-as much work, which is one digest over the body. One thing tells: a body that is on its way
-is read where the head may pass, and of an unknown flow it is not.
+as much work, which is one digest over the body. A body that is on its way is read as far
+in either case (unread.py).
 """
 
 import hmac
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from hookline.errors import (
+    BrokeOff,
     Error,
     MethodNotAllowed,
     TooLarge,
@@ -27,15 +28,24 @@ from hookline.outcomes import rejection
 from hookline.v1 import event_pb2
 from services.router.guards import Ending, Signed, Verifies
 from services.router.replies import content_of, header
-from services.router.static_credentials import matches_any, values_of
+from services.router.static_credentials import Known, matches_any, values_of
 
 NO_FLOW: Final = "There is no flow with this id: check the URL, or apply the flow."
 # What is judged before a sender has shown its credential.
-HIDDEN: Final = (UnknownFlow, MethodNotAllowed, Unauthenticated, TooLarge, TooSlow)
+HIDDEN: Final = (
+    UnknownFlow,
+    MethodNotAllowed,
+    Unauthenticated,
+    TooLarge,
+    TooSlow,
+    BrokeOff,
+)
 # How often a refused signature has its headers looked through, and, as measured, what else
 # it costs; less where a credential was looked for already.
 LOOKS: Final = 6
 AFTER_A_LOOK: Final = 3
+# A larger body is digested as it comes, and that is not waited for at its end.
+MOST_AT_ONCE: Final = 256 * 1024
 KEPT: Final = frozenset({b"retry-after", b"ratelimit", b"ratelimit-policy"})
 
 
@@ -94,13 +104,21 @@ class Decoy:
     def __init__(self) -> None:
         self._keyed = hmac.new(os.urandom(32), digestmod="sha256")
         self._known = [os.urandom(32)]
+        self._dropped = memoryview(bytes(MOST_AT_ONCE))
 
     def spend(self, request: event_pb2.Request, looks: int) -> None:
-        """Do it over a request's body, looking so many times through its headers."""
+        """Do it over a request's body, looking so many times through its headers.
+
+        Of a body that was dropped the size alone is here; any bytes cost as much.
+        """
         for _ in range(looks):
             values_of(request, b"x-eio-signature")
         digest = self._keyed.copy()
-        digest.update(request.body)
+        size = request.stored_body.size
+        if not size:
+            digest.update(request.body)
+        elif size <= MOST_AT_ONCE:
+            digest.update(self._dropped[:size])
         matches_any(digest.digest(), self._known)
 
 
@@ -144,15 +162,15 @@ class Weighing:
     def __init__(self, inner: Verifies) -> None:
         self._inner = inner
 
-    def verify_head(self, request: event_pb2.Request) -> None:
+    def verify_head(self, request: event_pb2.Request) -> Known | None:
         """Verify what the head tells."""
-        self._inner.verify_head(request)
+        return self._inner.verify_head(request)
 
-    def verify(self, request: event_pb2.Request) -> None:
+    def verify(self, request: event_pb2.Request) -> Known | None:
         """Verify; what passes the head and is refused then was computed."""
         self._inner.verify_head(request)
         try:
-            self._inner.verify(request)
+            return self._inner.verify(request)
         except Unauthenticated as error:
             error.weighed = True
             raise

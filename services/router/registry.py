@@ -8,13 +8,15 @@ from pydantic import ValidationError
 
 from hookline.catalog import Catalog
 from hookline.components.steps import secret_names
+from hookline.errors import Error, UnknownFlow
 from hookline.event import FlowId
 from hookline.flow import MOST_BODY_BYTES, Auth, Flow
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
 from services.router.cors import CrossOrigin
-from services.router.guards import Failures, Near, Throttled, Verifies, told, untold
+from services.router.guards import Failures, Throttled, Verifies, told, untold
+from services.router.networks import Near
 from services.router.options import Options
 from services.router.rates import Quota, limits_of
 from services.router.refusals import (
@@ -26,7 +28,12 @@ from services.router.refusals import (
     Weighing,
 )
 from services.router.replies import ComputedReply, header, is_computed, static_reply
-from services.router.verifiers import build_verifier, has_credentials, signatures_of
+from services.router.verifiers import (
+    build_verifier,
+    can_be_guessed,
+    has_credentials,
+    signatures_of,
+)
 
 logger = get_logger(__name__)
 
@@ -90,7 +97,8 @@ class Registry:
         self._admission = admission or Admission(1, Failures())
         self._decoy = Decoy()
         self._unknown = Unknown(self._decoy, self._conceals)
-        self._concealed: set[str] = set()
+        # The largest bodies that they take.
+        self._concealed: dict[str, int] = {}
         self._catalog = catalog
         self._secrets = secrets
         self._public_url = public_url
@@ -110,6 +118,12 @@ class Registry:
         served = self._served.get(flow_id)
         return self._unknown if served is None else served.refusals
 
+    def reads_on(self, flow_id: str, error: Error) -> int:
+        """How much of a refused request's body is read, lest it tell of a flow."""
+        if isinstance(error, UnknownFlow) or self.refusals(flow_id).hides(error):
+            return max(self._concealed.values(), default=0)
+        return 0
+
     def all(self) -> Iterator[ServedFlow]:
         """Every served flow, by id."""
         for flow_id in sorted(self._served):
@@ -125,7 +139,7 @@ class Registry:
         stored = self._catalog.current(flow_id)
         if stored is None:
             self._served.pop(flow_id, None)
-            self._concealed.discard(flow_id)
+            self._concealed.pop(flow_id, None)
             return
         try:
             self._served[flow_id] = self._serve(stored)
@@ -178,6 +192,7 @@ class Registry:
                 build(signatures) if signatures else None,
                 self._admission.failures,
                 untold if webhook.conceal else told,
+                can_be_guessed=can_be_guessed(webhook.auth),
             )
         if webhook.allow_from is not None:
             verifier = Near(verifier, webhook.allow_from)
@@ -194,9 +209,10 @@ class Registry:
         return Quota("This flow", limits, self._admission.routers)
 
     def _refusals(self, flow: Flow) -> Refusals:
-        self._concealed.discard(flow.id)
+        self._concealed.pop(flow.id, None)
         if flow.webhook.conceal:
-            self._concealed.add(flow.id)
+            most = min(flow.webhook.max_body, self._most_body_bytes)
+            self._concealed[flow.id] = most
             return Concealed(self._decoy)
         look = flow.webhook.on_reject
         return Dressed(look) if look is not None else AS_THEY_ARE

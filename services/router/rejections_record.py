@@ -1,73 +1,20 @@
-"""A refused request as it is kept: its head without credentials, its body cut or whole.
-
-Whoever sent a credential has shown it to us, and not to those who read rejections. Of an
-ordinary rejection only headers that are known to hold none keep their value. A flow with
-`keep_rejected` needs all of its requests' headers later, as the events it accepts have
-them; there, those that are credentials lose theirs.
-"""
+"""A refused request as it is kept: its head without credentials, its body cut or whole."""
 
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from hashlib import blake2b
-from secrets import token_bytes
-from typing import Final, Self
-from urllib.parse import unquote
+from typing import Final
 
 from hookline.errors import Error, Unauthenticated
 from hookline.event import new_event_id
-from hookline.flow import ApiKeyAuth, Auth, HmacAuth
 from hookline.outcomes import reason_of
 from hookline.v1 import event_pb2, rejection_pb2
 from services.router.registry import ServedFlow
+from services.router.rejections_hidden import Own, shown_header, shown_query
 
 MOST_BODY_BYTES: Final = 1024
 MOST_WHOLE_BYTES: Final = 256 * 1024
 MOST_CAUSE_CHARACTERS: Final = 500
-# Another one in each process: a digest tells repeats apart and is no way to guess.
-DIGEST_KEY: Final = token_bytes(32)
-HARMLESS: Final = re.compile(
-    rb"accept|accept-(charset|encoding|language)|cache-control|ce-[a-z0-9]+|connection|"
-    rb"content-(encoding|language|length|type)|date|expect|forwarded|host|"
-    rb"traceparent|transfer-encoding|user-agent|via|webhook-(id|timestamp)|"
-    rb"x-forwarded-(for|host|proto)|x-real-ip|x-request-id|"
-    rb"x-(github|gitlab)-(event|delivery)|x-shopify-(topic|event-id)"
-)
-CREDENTIAL: Final = re.compile(
-    rb"authori[sz]ation|cookie|credential|passw|secret|token|api[-_]?key|session|jwt|"
-    rb"^(key|sig|signature|auth)$"
-)
 LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """The headers and parameters of a flow's credentials, in lower case.
-
-    `hidden` ones are never shown; `open` ones are, for they say why a signature is stale.
-    """
-
-    hidden: frozenset[bytes]
-    open: frozenset[bytes]
-    parameters: frozenset[str]
-
-    @classmethod
-    def of(cls, auth: Iterable[Auth]) -> Self:
-        """What a trigger's credentials name."""
-        secret, shown, parameters = set(), set(), set()
-        for one in auth:
-            match one:
-                case ApiKeyAuth(in_="query"):
-                    parameters.add(one.parameter.lower())
-                case ApiKeyAuth():
-                    secret.add(one.header.lower().encode())
-                case HmacAuth():
-                    named = (one.timestamp_header, one.id_header)
-                    shown |= {name.lower().encode() for name in named if name}
-                case _:
-                    pass
-        return cls(frozenset(secret), frozenset(shown), frozenset(parameters))
 
 
 def record_of(
@@ -152,44 +99,10 @@ def _without_credentials(
         request_id=request.request_id,
         method=request.method,
         path=request.path,
-        query=_query(request.query, own),
-        headers=[
-            event_pb2.Header(
-                name=header.name,
-                value=header.value
-                if _is_shown(header.name.lower(), own, whole=whole)
-                else hidden(header.value),
-            )
-            for header in request.headers
-        ],
+        query=shown_query(request.query, own, whole=whole),
+        headers=[shown_header(one, own, whole=whole) for one in request.headers],
         body=body,
         remote=request.remote,
         received_at_us=request.received_at_us,
         flow_id=request.flow_id,
     )
-
-
-def _is_shown(name: bytes, own: Own, *, whole: bool) -> bool:
-    if name in own.hidden:
-        return False
-    if whole:
-        return CREDENTIAL.search(name) is None
-    return name in own.open or HARMLESS.fullmatch(name) is not None
-
-
-def _query(query: str, own: Own) -> str:
-    return "&".join(_parameter(pair, own) for pair in query.split("&"))
-
-
-def _parameter(pair: str, own: Own) -> str:
-    name, equals, value = pair.partition("=")
-    plain = unquote(name).lower()
-    if plain in own.parameters or CREDENTIAL.search(plain.encode()):
-        return name + equals + (hidden(value.encode()).decode() if value else "")
-    return pair
-
-
-def hidden(value: bytes) -> bytes:
-    """What stands for a value: its length, and a digest that tells repeats apart."""
-    digest = blake2b(value, key=DIGEST_KEY, digest_size=4).hexdigest()
-    return f"hidden:{len(value)}:{digest}".encode()

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from hookline.errors import Malformed, Unavailable
+from hookline.errors import BrokeOff, Unavailable
 from hookline.outcomes import rejection
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
@@ -168,7 +168,7 @@ class _Arriving:
         self._wanted = False
 
     async def read(self, room: int) -> bytes:
-        """The next piece; empty at the end. Raises Malformed."""
+        """The next piece; empty at the end. Raises BrokeOff."""
         if not self._wanted:
             self._wanted = True
             await self._context.write(router_pb2.UploadResponse(go_on=room))
@@ -178,4 +178,4 @@ class _Arriving:
             if part.chunk:
                 chunk: bytes = part.chunk
                 return chunk
-        raise Malformed(BROKE_OFF)
+        raise BrokeOff(BROKE_OFF)

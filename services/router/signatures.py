@@ -2,7 +2,7 @@
 
 The digest is computed over bytes as they were sent. A request without a body (GET,
 DELETE) is signed by its raw query string, never by nothing. Of a body that comes in pieces
-nothing is kept, unless its template needs the whole.
+nothing is kept; a template that needs it whole takes none of those (over 256 KiB).
 """
 
 import base64
@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from hookline.flow import REQUEST_LIMIT_BYTES, HmacAuth
+from hookline.flow import HmacAuth
 from hookline.v1 import event_pb2
 from services.router.static_credentials import matches_any, values_of
 
 PLACE: Final = re.compile(rb"\{(\w+)\}")
-MOST_WHOLE_BYTES: Final = REQUEST_LIMIT_BYTES
+# What comes in pieces is larger. Forms are far smaller.
+MOST_WHOLE_BYTES: Final = 256 * 1024
 WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
 Part = Callable[[event_pb2.Request], bytes]
 
@@ -81,10 +82,10 @@ class HmacCheck:
             return f"the signature in {self._auth.header} is not that of these bytes"
         return None
 
-    def begin(self, request: event_pb2.Request) -> "InPieces | Whole":
+    def begin(self, request: event_pb2.Request) -> "InPieces | TooLong":
         """Verify a body as it comes, of a request whose head may pass."""
         if self._around is None:
-            return Whole(self, request)
+            return TooLong()
         before, after = (part(request) for part in self._around)
         return InPieces(self, request, self._keyed, before, after)
 
@@ -200,35 +201,20 @@ class InPieces:
         return self._check.judge(self._request, digests)
 
 
-class Whole:
-    """The signature of a body on its way that is needed whole."""
+class TooLong:
+    """The signature of a body that is needed whole, and too large for that.
 
-    gathers = True
+    Whoever has no credential gets nothing gathered: what is here whole is not in pieces.
+    """
 
-    def __init__(self, check: HmacCheck, request: event_pb2.Request) -> None:
-        self._check = check
-        self._request = request
-        self._body = bytearray()
-        self._size = 0
+    gathers = False
 
     def update(self, piece: bytes) -> None:
-        """Take the next piece; beyond the bound nothing is kept any more."""
-        self._size += len(piece)
-        if self._size <= MOST_WHOLE_BYTES:
-            self._body += piece
-        else:
-            self._body.clear()
+        """Keep nothing of it."""
 
     def end(self) -> str | None:
-        """Why it does not match; None where it does."""
-        if self._size > MOST_WHOLE_BYTES:
-            return (
-                f"its template needs the body whole, and takes {MOST_WHOLE_BYTES} bytes"
-            )
-        whole = event_pb2.Request()
-        whole.CopyFrom(self._request)
-        whole.body = bytes(self._body)
-        return self._check.compare(whole)
+        """Why it cannot match."""
+        return f"its template needs the body whole, and takes {MOST_WHOLE_BYTES} bytes"
 
 
 def default_signed(request: event_pb2.Request) -> bytes:

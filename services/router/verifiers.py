@@ -12,7 +12,7 @@ from hookline.errors import Unauthenticated
 from hookline.flow import ApiKeyAuth, Auth, BasicAuth, HmacAuth, NoAuth
 from hookline.v1 import event_pb2
 from services.router.signatures import HmacCheck
-from services.router.static_credentials import ApiKeyCheck, BasicCheck
+from services.router.static_credentials import ApiKeyCheck, BasicCheck, Known
 
 Clock = Callable[[], float]
 
@@ -35,16 +35,19 @@ class Signature(Protocol):
 
 
 class Check(Protocol):
-    """One credential. `challenge` is for WWW-Authenticate; empty where there is none."""
+    """One credential. `challenge` is for WWW-Authenticate; empty where there is none.
+
+    A text says why it does not match. What can be guessed tells which one was right.
+    """
 
     challenge: str
 
-    def verify_head(self, request: event_pb2.Request) -> str | None:
-        """Why this credential cannot match, whatever the body; None where it may."""
+    def verify_head(self, request: event_pb2.Request) -> str | Known | None:
+        """Why this credential cannot match, whatever the body."""
         ...
 
-    def verify(self, request: event_pb2.Request) -> str | None:
-        """Why this credential does not match; None where it does."""
+    def verify(self, request: event_pb2.Request) -> str | Known | None:
+        """Why this credential does not match."""
         ...
 
     def begin(self, request: event_pb2.Request) -> Signature | None:
@@ -77,23 +80,23 @@ class Verifier:
         challenges = dict.fromkeys(check.challenge for check in checks)
         self._challenges = tuple(filter(None, challenges))
 
-    def verify_head(self, request: event_pb2.Request) -> None:
+    def verify_head(self, request: event_pb2.Request) -> Known | None:
         """Raise Unauthenticated where no body could make this request pass."""
         causes = []
         for check in self._checks:
             cause = check.verify_head(request)
-            if cause is None:
-                return
+            if not isinstance(cause, str):
+                return cause
             causes.append(cause)
         raise Unauthenticated("; ".join(causes), self._challenges)
 
-    def verify(self, request: event_pb2.Request) -> None:
+    def verify(self, request: event_pb2.Request) -> Known | None:
         """Raise Unauthenticated unless one of the credentials matches."""
         causes = []
         for check in self._checks:
             cause = check.verify(request)
-            if cause is None:
-                return
+            if not isinstance(cause, str):
+                return cause
             causes.append(cause)
         raise Unauthenticated("; ".join(causes), self._challenges)
 
@@ -103,10 +106,10 @@ class Verifier:
         live: list[Signature] = []
         for check in self._checks:
             cause = check.verify_head(request)
-            if cause is not None:
+            if isinstance(cause, str):
                 causes.append(cause)
             elif (signature := check.begin(request)) is None:
-                return Signatures([], [], ())
+                return Signatures([], [], (), cause)
             else:
                 live.append(signature)
         if not live:
@@ -118,8 +121,13 @@ class Signatures:
     """A trigger's credentials, of a request whose body comes in pieces."""
 
     def __init__(
-        self, live: Sequence[Signature], causes: list[str], challenges: tuple[str, ...]
+        self,
+        live: Sequence[Signature],
+        causes: list[str],
+        challenges: tuple[str, ...],
+        right: Known | None = None,
     ) -> None:
+        self.right = right
         self._live = live
         self._causes = causes
         self._challenges = challenges
@@ -150,6 +158,11 @@ class Signatures:
 def has_credentials(auth: Sequence[Auth]) -> bool:
     """Whether there is anything that a sender can be wrong with."""
     return not any(isinstance(one, NoAuth) for one in auth)
+
+
+def can_be_guessed(auth: Sequence[Auth]) -> bool:
+    """Whether one of a trigger's credentials can be guessed, one try after the other."""
+    return any(isinstance(one, BasicAuth | ApiKeyAuth) for one in auth)
 
 
 def signatures_of(auth: Sequence[Auth]) -> Sequence[Auth]:

@@ -13,7 +13,7 @@ from tests.fuzz.requests import Sent
 ALLOWED: Final = frozenset(
     {200, 204, 400, 401, 404, 405, 408, 413, 415, 417, 422, 429, 431, 503}
 )
-STATUS_LINE: Final = re.compile(rb"HTTP/\d\.\d (\d{3}) [\x20-\x7e]*")
+STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] (\d{3}) [\x20-\x7e]*")
 HEADER: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)"
 )

@@ -8,10 +8,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hookline.cli.hosting import Hosted
 from hookline.telemetry import printable
-from services.ingress.senders import FORWARDED, FORWARDED_FOR, Senders, share_of
+from services.ingress.forwarded import senders_in
+from services.ingress.senders import (
+    FORWARDED,
+    FORWARDED_FOR,
+    NOBODY,
+    Senders,
+    share_of,
+)
 from tests.caller import Answer, Pairs, call, read_answer, request_bytes
 from tests.instance import JSON, Instance, running
 from tests.processes import up
@@ -24,6 +33,11 @@ steps: [{id: keep, use: transform, with: {body: =body}}]
 """
 TRUSTING = {"HOOKLINE_INGRESS__TRUSTED_PROXIES": "127.0.0.7/32, 10.0.0.0/8"}
 GOOD = request_bytes("POST", "/hook/open", [JSON], b"1")
+
+
+# A body that pauses is waited for, for longer than any test takes.
+PATIENT = {"HOOKLINE_INGRESS__HEAD_TIMEOUT_S": "600"}
+LATE_BODIES = {"HOOKLINE_INGRESS__BODY_TIMEOUT_S": "600"}
 
 
 class Caller:
@@ -106,7 +120,19 @@ async def test_only_trusted_proxies_say_whom_a_request_comes_from(
         (FORWARDED_FOR, ["for=8.8.8.8"], "10.9.9.9"),
         (FORWARDED, ['for="[2001:db8::1]:4711";proto=https'], "2001:db8::1"),
         (FORWARDED, ["for=1.1.1.1, by=x;For=8.8.8.8, for=10.0.0.1"], "8.8.8.8"),
-        (FORWARDED, ['for="x, for=8.8.4.4, for=8.8.8.8'], "8.8.8.8"),
+        (FORWARDED, ["for=1.1.1.1", "For=8.8.8.8 ; by=x , for=10.0.0.1"], "8.8.8.8"),
+        (FORWARDED, ["for=8.8.8.8:80;proto=https"], "8.8.8.8"),
+        (FORWARDED, ['for="8.8\\.8.8"'], "8.8.8.8"),
+        (FORWARDED, ['for=8.8.8.8;host="a,for=10.0.0.1"'], "8.8.8.8"),
+        (FORWARDED, ['host="a;for=10.0.0.1";for=8.8.8.8'], "8.8.8.8"),
+        (FORWARDED, ['host="a\\",for=10.0.0.1";for=8.8.8.8'], "8.8.8.8"),
+        (FORWARDED, ['for="10.0.0.1', "for=8.8.8.8"], "8.8.8.8"),
+        # Who has written what of these is anyone's guess.
+        (FORWARDED, ['for="10.0.0.1, for=8.8.8.8'], ""),
+        (FORWARDED, ['for="x, for=8.8.4.4, for=8.8.8.8'], ""),
+        (FORWARDED, ["for=8.8.8.8;for=10.0.0.1"], ""),
+        (FORWARDED, ["for=10.0.0.1;for=8.8.8.8"], ""),
+        (FORWARDED, ["for = 8.8.8.8"], ""),
         (FORWARDED, ["for=8.8.8.8, for=_hidden"], "10.9.9.9"),
         (FORWARDED, ["proto=https"], "10.9.9.9"),
     ],
@@ -119,6 +145,60 @@ def test_a_sender_is_the_last_that_is_not_trusted(
     headers = [(header.title(), line.encode()) for line in lines]
 
     assert senders.named_by("10.9.9.9", headers) == sender
+
+
+TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", fullmatch=True)
+ADDRESS = st.ip_addresses(v=4).map(str)
+TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126)) | ADDRESS.map(
+    lambda address: f'",for={address};for={address},"'
+)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+OTHERS = st.lists(
+    st.tuples(TOKEN.filter(lambda name: name.lower() != "for"), TEXT), max_size=3
+)
+
+
+@pytest.mark.security("S26")
+@given(st.text(), ADDRESS, OTHERS, OTHERS)
+def test_a_sender_cannot_choose_its_address_through_what_a_proxy_repeats(
+    own: str, address: str, before: Pairs, behind: Pairs
+) -> None:
+    """S26: of the line that a proxy writes, whatever is quoted in it and stands above."""
+    pairs = [f"{name}={quoted(text)}" for name, text in before]
+    pairs.append(f"for={address}")
+    pairs += [f"{name}={quoted(text)}" for name, text in behind]
+    lines = [own.encode(), ";".join(pairs).encode()]
+    senders = Senders([], FORWARDED)
+
+    assert (
+        senders.named_by("10.9.9.9", [(FORWARDED, line) for line in lines]) == address
+    )
+
+
+@pytest.mark.security("S26")
+@given(st.text(st.sampled_from('for=10.9;," \\\t')), ADDRESS)
+def test_a_line_that_a_sender_has_begun_names_the_proxys_word_or_nobody(
+    begun: str, address: str
+) -> None:
+    """S26: where a proxy joins its element to what has come, quotes or not."""
+    senders = Senders([], FORWARDED)
+    line = f"{begun}, for={address}".encode()
+
+    assert senders.named_by("10.9.9.9", [(FORWARDED, line)]) in (address, NOBODY)
+
+
+@pytest.mark.security("S26")
+@pytest.mark.parametrize("piece", [" ", "a", '"', "\\", ";", ",", "for=", '=" '])
+def test_a_long_line_that_does_not_parse_names_nobody(piece: str) -> None:
+    """S26: and is read once: tried in many ways, it would hold up all tests."""
+    line = piece * (16_000 // len(piece)) + "\x01"
+
+    assert senders_in(line) is None
 
 
 @pytest.mark.parametrize(
@@ -174,7 +254,7 @@ async def until_answered(hosted: Hosted, source: str) -> None:
 
 async def test_idle_connections_make_room_for_new_ones(tmp_path: Path) -> None:
     """With all places taken whoever has a request is served, and stays."""
-    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "8"}
+    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "8", **PATIENT}
     async with (
         running(tmp_path, OPEN, environment=environment) as instance,
         AsyncExitStack() as stack,
@@ -201,7 +281,7 @@ async def test_connections_that_all_have_requests_keep_their_places(
     tmp_path: Path,
 ) -> None:
     """A newcomer is closed where nobody is idle."""
-    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "4"}
+    environment = {"HOOKLINE_INGRESS__MOST_CONNECTIONS": "4", **PATIENT}
     async with (
         running(tmp_path, OPEN, environment=environment) as instance,
         AsyncExitStack() as stack,
@@ -219,6 +299,45 @@ async def test_connections_that_all_have_requests_keep_their_places(
             caller.writer.write(b"1")
 
         assert {(await read_answer(one.reader)).status for one in busy} == {200}
+
+
+@pytest.mark.security("S13")
+@pytest.mark.parametrize(
+    "start",
+    [
+        request_bytes("POST", "/hook/open", [JSON, ("Content-Length", "99")], None),
+        request_bytes("POST", "/hook/open", [JSON], b"1" * 300_000)[:-1],
+        request_bytes(
+            "POST", "/hook/open", [JSON, ("Transfer-Encoding", "chunked")], None
+        )
+        + b"5\r\n1",
+    ],
+    ids=["nothing of it", "much of it", "chunks"],
+)
+async def test_bodies_that_do_not_come_keep_no_places(
+    tmp_path: Path, start: bytes
+) -> None:
+    """S13: half a body each, and two addresses have them all; a third one gets in."""
+    environment = {
+        "HOOKLINE_INGRESS__MOST_CONNECTIONS": "4",
+        "HOOKLINE_INGRESS__HEAD_TIMEOUT_S": "1",
+        **LATE_BODIES,
+    }
+    async with (
+        running(tmp_path, OPEN, environment=environment) as instance,
+        AsyncExitStack() as stack,
+    ):
+        held = []
+        for number in range(4):
+            caller = await stack.enter_async_context(
+                connected(instance.hosted, f"127.0.0.{2 + number % 2}")
+            )
+            caller.writer.write(start)
+            held.append(caller)
+
+        await until_answered(instance.hosted, "127.0.0.9")
+
+        assert await held[0].closed()
 
 
 BREAKERS = (

@@ -46,6 +46,9 @@ SMUGGLED = {
     "a length with a letter": http(b"Content-Length: 1_0", body=b"1" * 10),
     "no length in a length": http(b"Content-Length: "),
     "a length out of bounds": http(b"Content-Length: " + b"9" * 23),
+    "all 64 bits of a length": http(b"Content-Length: %d" % (2**64 - 1)),
+    "64 bits of a length but one": http(b"Content-Length: %d" % (2**64 - 2)),
+    "a length with 64 bits": http(b"Content-Length: %d" % 2**63),
     "an unknown coding": http(b"Transfer-Encoding: xchunked", body=A_CHUNK),
     "chunked, not last": http(b"Transfer-Encoding: chunked, identity", body=A_CHUNK),
     "chunked, not alone": http(b"Transfer-Encoding: gzip, chunked", body=A_CHUNK),
@@ -335,6 +338,38 @@ async def test_two_authorizations_are_400(hookline: Instance) -> None:
 
     assert_refused(answer, 400, "malformed")
     assert rest == b""
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        http(ONE),
+        http(ONE, line=LINE[:-1] + b"0"),
+        http(ONE, line=LINE[:-1] + b"0", first=[HOST, TYPE, b"Connection: keep-alive"]),
+        http(ONE, line=LINE[:-3] + b"2.0"),
+        http(ONE, line=LINE[:-3] + b"0.9"),
+        http(ONE, ONE),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\r\n" * 9_000,
+    ],
+)
+async def test_answers_say_what_they_are_and_not_who_gives_them(
+    hookline: Instance, request_: bytes
+) -> None:
+    """HTTP/1.1, whatever was asked in; no versions; nothing for browsers to guess."""
+    host, _, port = hookline.hosted.http.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_)
+
+    status_line = await reader.readline()
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+
+    writer.close()
+    assert status_line.startswith(b"HTTP/1.1 ")
+    assert b"server:" not in head
+    assert head.count(b"x-content-type-options: nosniff\r\n") == 1
+    stays = status_line.startswith(b"HTTP/1.1 200") and b"HTTP/1.0" not in request_
+    assert (b"connection: close" not in head) is (stays or b"keep-alive" in request_)
 
 
 async def test_a_broken_request_behind_good_ones_is_answered_in_its_turn(

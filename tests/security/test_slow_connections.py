@@ -1,12 +1,16 @@
 """Connections that are slow, idle or deaf: ended in time, while others are served."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from hookline.v1 import event_pb2
+from services.ingress.body import Read
+from services.ingress.serve import Edge, serve_http
 from tests.caller import Answer, call, read_answer, request_bytes
 from tests.instance import JSON, Instance, running
 from tests.waiting import until
@@ -29,6 +33,7 @@ CHUNKS = request_bytes(
 EXTENSION = CHUNKS + b"1;"
 GOOD = request_bytes("POST", "/hook/open", [JSON], b"1")
 MANY = 1_000
+SMALLEST_ANSWER_BYTES = 200
 
 
 @pytest.fixture
@@ -151,6 +156,51 @@ async def test_a_sender_that_takes_no_answers_is_ended(hookline: Instance) -> No
                 await flood()
 
     await until(lambda: descriptors() <= before)
+
+
+class Counting:
+    """A router that accepts all there is."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
+        """Count a request."""
+        self.count += 1
+        return event_pb2.Outcome(
+            request_id=request.request_id, accepted=event_pb2.Accepted()
+        )
+
+    async def upload(
+        self, head: event_pb2.Request, _declared_size: int | None, _read: Read
+    ) -> event_pb2.Outcome:
+        """Count one without its body."""
+        return await self.receive(head)
+
+
+@pytest.mark.security("S13")
+async def test_few_requests_begin_whose_answers_are_not_taken() -> None:
+    """S13: neither this process nor the system keeps megabytes of answers."""
+    router = Counting()
+    many = request_bytes("POST", "/hook/any", [], b"1") * 1_000
+    edge = Edge("127.0.0.1", 0, head_timeout_s=0.4)
+    loop = asyncio.get_running_loop()
+
+    async def flood(pipe: socket.socket) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                await loop.sock_sendall(pipe, many)
+
+    with socket.socket() as pipe:
+        # Small windows at this end, too: what stays there is not the server's.
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        pipe.settimeout(0)
+        async with serve_http(edge, router) as port:
+            await loop.sock_connect(pipe, ("127.0.0.1", port))
+            with pytest.raises(ConnectionError):
+                await flood(pipe)
+
+    assert 0 < router.count * SMALLEST_ANSWER_BYTES < 512 * 1024
 
 
 @pytest.mark.slow

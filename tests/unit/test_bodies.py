@@ -1,7 +1,9 @@
 """Bodies: by content type, exact, bounded; whatever comes, a value or Malformed."""
 
+import gc
 import json
 import math
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_plus
@@ -16,6 +18,24 @@ from hookline.event import Attachment, InMemory
 from hookline.v1 import event_pb2
 
 FORM = "application/x-www-form-urlencoded"
+
+
+def test_long_names_and_types_are_read_and_not_kept() -> None:
+    """Senders write them: many of 16 KiB would stay in memory otherwise."""
+    header = event_pb2.Header(name=b"X-" + b"A" * 1_000_000, value=b"v")
+    content_type = "application/json; a=" + "x" * 1_000_000
+    typed = event_pb2.Header(name=b"Content-Type", value=content_type.encode())
+    request = event_pb2.Request(method="POST", body=b"1", headers=[header, typed])
+    tracemalloc.start()
+    try:
+        trigger, _ = trigger_of(request)
+        assert trigger.headers["x-" + "a" * 1_000_000] == "v"
+        assert (check(request), trigger.body) == (None, 1)
+        del trigger
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 def body_value(content_type: str | None, body: bytes) -> Any:

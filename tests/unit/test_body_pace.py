@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
+from aiohttp.web import RequestPayloadError
 
-from hookline.errors import TooSlow
+from hookline.errors import BrokeOff, TooSlow
 from services.ingress.body import Body
 
 FAST = 10**9
@@ -39,6 +40,14 @@ async def test_a_body_is_read_in_the_pieces_that_come() -> None:
         b"two",
         b"",
     )
+
+
+async def test_a_body_whose_framing_breaks_has_broken_off() -> None:
+    """Which is not the same as one that is not well-formed: it tells no content."""
+    content = stream()
+    content.set_exception(RequestPayloadError("no chunk"))
+    with pytest.raises(BrokeOff):
+        await Body(content, 10.0, FAST).read(ROOM)
 
 
 async def test_a_body_that_does_not_come_is_too_slow() -> None:

@@ -72,6 +72,7 @@ def test_json_is_yaml_too() -> None:
         ("type: hmac", "type: hmac, tolerance: soon", 4, "", "20s"),
         ("type: hmac", 'type: hmac, template: "{ts}"', 4, "", "timestamp_header"),
         ("type: hmac", "type: hmac, timestamp_header: x-ts", 4, "", "put {ts}"),
+        ("type: hmac", "type: hmac, id_header: x-id", 4, "", "put {id}"),
         ("type: hmac", 'type: hmac, template: "{boddy}"', 4, "", "{boddy}"),
         ("    auth:", "    max_body: 20TB\n    auth:", 4, "", "write a size like"),
         ("    auth:", "    methods: [post]\n    auth:", 4, "", "'POST'"),
