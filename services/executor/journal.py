@@ -13,14 +13,14 @@ from functools import partial
 
 from hookline.errors import Unavailable
 from hookline.failpoints import failpoint
-from hookline.log import Log, Position, Record, Topic
+from hookline.log import Log, Position, Record
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
+from services.executor.in_order import InOrder
 from services.executor.restore import Restored, key_in
 
 REASON_LIMIT = 4096
-PAUSE_S = 0.5
 logger = get_logger(__name__)
 Finish = Callable[[], None]
 Listener = Callable[[event_pb2.Event, execution_pb2.ExecutionEnded], None]
@@ -60,9 +60,9 @@ class Journal:
     """
 
     def __init__(self, journals: Journals, restored: Restored) -> None:
-        self._log = journals.log
-        self._executions = journals.topics.executions
-        self._dead_letters = journals.topics.dead_letters
+        log, topics = journals.log, journals.topics
+        self._executions = InOrder(log, topics.executions, self._delay)
+        self._dead_letters = InOrder(log, topics.dead_letters, self._delay)
         self._metrics = journals.metrics
         self._listener = journals.listener
         self._delays = Sampled(logger, level="warning")
@@ -70,7 +70,7 @@ class Journal:
         self.claim = restored.claim
         self.state = restored.state
         self.reached = restored.reached
-        self._key = key_in(restored.partition, self._executions.partitions)
+        self._key = key_in(restored.partition, topics.executions.partitions)
         self.records = 0
         # Somebody wants to know when so many are.
         self.records_due = 0
@@ -127,7 +127,7 @@ class Journal:
         self, key: bytes, entry: execution_pb2.JournalEntry, finish: Finish
     ) -> None:
         value = self._stamp + entry.SerializeToString()
-        self._keep(self._executions, key, value, finish)
+        self._executions.append(key, value, partial(self._kept, finish))
 
     async def write_failed(
         self,
@@ -180,28 +180,15 @@ class Journal:
     ) -> None:
         kept = asyncio.Event()
         value = letter.SerializeToString()
-        self._keep(self._dead_letters, record.key, value, kept.set)
+        self._dead_letters.append(record.key, value, lambda _: kept.set())
         await kept.wait()
 
-    def _keep(self, topic: Topic, key: bytes, value: bytes, finish: Finish) -> None:
-        """Append until the log has it."""
+    def _delay(self, error: Unavailable) -> None:
+        self._delays.line("journal.delayed", error=str(error))
 
-        def appended(future: "asyncio.Future[Position]") -> None:
-            if future.cancelled():
-                return
-            error = future.exception()
-            if error is None:
-                if topic is self._executions:
-                    self._count_record(future.result().offset)
-                finish()
-            elif isinstance(error, Unavailable):
-                self._delays.line("journal.delayed", error=str(error))
-                again = partial(self._keep, topic, key, value, finish)
-                asyncio.get_running_loop().call_later(PAUSE_S, again)
-            else:
-                raise error
-
-        self._log.append(topic, key, value).add_done_callback(appended)
+    def _kept(self, finish: Finish, position: Position) -> None:
+        self._count_record(position.offset)
+        finish()
 
     def _count_record(self, offset: int) -> None:
         self.reached = max(self.reached, offset)

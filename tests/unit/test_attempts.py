@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from hookline.components import Effect, Parameters
 from hookline.components.steps import BoundStep
-from hookline.errors import RetryableError
-from hookline.event import Message
+from hookline.errors import RetryableError, Unavailable
+from hookline.event import Attachment, Message
 from hookline.flow import Retry
 from hookline.telemetry import Metrics
 from services.executor.attempts import JITTER, Attempts, delay_s
 from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 from tests.builders import message
+from tests.waiting import until
 
 METRICS = Metrics(router=None, executor=None)
 NoParameters = Parameters
@@ -164,3 +165,60 @@ async def test_an_attempt_that_is_not_due_starts_nothing() -> None:
 
     assert rests.value.due_at_us == due_at_us
     assert failing.runs == 0
+
+
+@dataclass
+class Away:
+    """Content in a body store that does not answer."""
+
+    reads: int = 0
+    size: int = 1
+    sha256: str = ""
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """Count, and raise Unavailable."""
+        yield await self.whole(1)
+
+    async def whole(self, limit: int) -> bytes:
+        """The same."""
+        self.reads += 1
+        raise Unavailable(f"the store does not answer for {limit} bytes")
+
+
+async def _left_by(running: asyncio.Task[Any], tenure: Tenure) -> None:
+    """End a tenure in which a step waits."""
+    tenure.end()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_step_that_waits_for_the_body_store_has_not_started() -> None:
+    """A crash meanwhile leaves nothing whose end is unknown."""
+    failing, written, tenure, away = Failing(), Written(), Tenure(), Away()
+    got = message(attachments={"file": Attachment("text/plain", away)})
+    running = asyncio.create_task(
+        Attempts(METRICS).run(step(failing, Retry()), got, tenure, written)
+    )
+    await until(lambda: away.reads > 0)
+    await _left_by(running, tenure)
+
+    assert (written.started, failing.runs) == ([], 0)
+
+
+async def test_a_start_is_taken_back_when_the_body_store_fails_after_it() -> None:
+    """The journal says that the same attempt is to be made, and nothing of a start."""
+
+    class Missing(Failing):
+        async def run(self, _: Message) -> Sequence[Message]:
+            self.runs += 1
+            raise Unavailable("it is busy")
+
+    missing, written, tenure = Missing(), Written(), Tenure()
+    running = asyncio.create_task(
+        Attempts(METRICS).run(step(missing, Retry()), message(), tenure, written)
+    )
+    await until(lambda: bool(written.failed))
+    await _left_by(running, tenure)
+
+    assert (written.started, missing.runs) == ([1], 1)
+    assert written.due("step") == (1, 0)
