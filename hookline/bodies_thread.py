@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
-from hookline.errors import Unavailable
+from hookline.errors import Error, Unavailable
 
 THREADS: Final = 2
 # Of requests that somebody waits for with a deadline.
@@ -27,13 +27,22 @@ class _Threads:
 
     def begin(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._inner, function)
+        future = loop.run_in_executor(self._inner, _run, function)
         self.begun += 1
         future.add_done_callback(self._ended)
         return future
 
     def _ended(self, _future: object) -> None:
         self.begun -= 1
+
+
+def _run(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Error as error:
+        # Its frames hold the body, for as long as anybody holds the error.
+        error.__context__ = None
+        raise error.with_traceback(None) from None
 
 
 _threads = _Threads()
