@@ -110,6 +110,30 @@ async def test_a_step_that_is_done_does_not_run_again(
     assert result == {"number": 3}
 
 
+async def test_an_event_goes_on_with_its_body_from_the_store(
+    tmp_path: Path, other: Other
+) -> None:
+    """Nothing of a body that is not in line has to be in the journal."""
+    other.hangs = lambda _: len(other.calls) == 2
+    first = calling(other.url, "first").replace("{got: =body}", "=$count(body)")
+    again = f'{{url: "{other.url}/again", raw: true}}'
+    flow = f"{first}  - {{id: again, use: http.request, with: {again}}}\n"
+    body = b"[" + b"1," * 200_000 + b"1]"
+    async with running(tmp_path, flow, environment=ONE_PARTITION) as before:
+        answer = await before.send("calling", body)
+        await until(lambda: len(other.calls) == 2)
+        kept = await journal(before)
+        async with crashed(tmp_path) as hookline:
+            result = await hookline.result(answer)
+
+    assert [len(entry.SerializeToString()) < 1000 for entry in kept] == [True] * 2
+    assert other.steps() == ["first", "again", "again"]
+    assert other.calls[0].body == 200_001
+    assert other.calls[1] == other.calls[2]
+    assert len(other.calls[2].body) == 200_001
+    assert result == {"number": 3}
+
+
 SEEN = """
   - {id: made, use: transform, with: {body: {at: =$random()}}}
   - {id: call, use: http.request, with: {url: "URL/call", body: =body.at}}
