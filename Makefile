@@ -43,7 +43,7 @@ up: $(VENV)/.runtime ## run Hookline in one process, with the example flows
 	@exec $(BIN)/hookline up $(ARGS)
 
 test: $(VENV)/.dev ## the tests that need no Kafka and no Docker
-	@$(BIN)/python -m pytest -q -m "not kafka and not docker and not chaos" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not kafka and not docker and not chaos" $(ARGS)
 
 # The archive holds the classes that a broker loads: with it the next ones start in half the time.
 kafka: .kafka/classes.jsa ## a Kafka for the tests, from Maven Central (needs Maven and Java)

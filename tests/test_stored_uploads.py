@@ -324,7 +324,7 @@ async def test_nothing_is_decoded_for_who_may_not_send(tmp_path: Path) -> None:
     head = [BINARY, ("Content-Encoding", "zstd")]
     async with (
         routing(tmp_path, *FLOWS, bodies=url, environment=SECRETS) as router,
-        router.serving(most_bytes_in_flight=8_000_000) as address,
+        router.serving(most_upload_bytes=8_000_000) as address,
         edge(address) as client,
         public(client) as http,
     ):
