@@ -124,8 +124,9 @@ def main() -> None:
 
     # gRPC's own lines say what ours say, in C's words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    if not set(sys.argv[1:2]) & set(SERVICES):
-        # A reader that has left ends a command as it ends any other tool.
+    if not set(sys.argv[1:2]) & {*SERVICES, "verify"}:
+        # A reader that has left ends a command as it ends any other tool. But of what
+        # `verify` writes to, the ports, those that leave are the ones it looks at.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         app()
