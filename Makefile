@@ -18,7 +18,7 @@ SETTINGS_default := COMPOSE_PROFILES=default
 SETTINGS_small := COMPOSE_PROFILES=small HOOKLINE_LOG=kafka://kafka:9092 HOOKLINE_KAFKA__REPLICATION=1 HOOKLINE_KAFKA__MIN_INSYNC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test kafka test-kafka docker test-compose compose-up compose-down check format docs protos bench memory first-webhook lock all clean
+.PHONY: help install up test kafka test-kafka docker proxies test-compose compose-up compose-down check format docs protos bench fuzz memory first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -43,7 +43,7 @@ up: $(VENV)/.runtime ## run Hookline in one process, with the example flows
 	@exec $(BIN)/hookline up $(ARGS)
 
 test: $(VENV)/.dev ## the tests that need no Kafka and no Docker
-	@$(BIN)/python -m pytest -q -m "not kafka and not docker" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not kafka and not docker" $(ARGS)
 
 # The archive holds the classes that a broker loads: with it the next ones start in half the time.
 kafka: .kafka/classes.jsa ## a Kafka for the tests, from Maven Central (needs Maven and Java)
@@ -65,6 +65,9 @@ test-kafka: $(VENV)/.dev $(KAFKA) ## the tests on a real Kafka
 
 docker: $(VENV)/.dev ## a Docker engine for the tests, where none answers (on Debian, as root)
 	@$(BIN)/python -m tests.engine
+
+proxies: $(VENV)/.dev ## nginx and HAProxy for the tests, from Debian's packages, into .proxies
+	@$(BIN)/python -m tests.proxies
 
 test-compose: $(VENV)/.dev ## the tests of image and compose file, on a real Docker engine
 	@$(BIN)/python -m pytest -q -m docker $(ARGS)
@@ -106,9 +109,16 @@ protos: $(BIN)/python ## generate hookline/v1 anew
 
 bench: $(VENV)/.dev $(KAFKA) ## the figures of the README, side by side in one run
 	@$(BIN)/python -m benchmarks.ingress $(ARGS)
+	@$(BIN)/python -m benchmarks.bodies $(ARGS)
+	@$(BIN)/python -m benchmarks.refusals $(ARGS)
+	@$(BIN)/python -m benchmarks.timing
 	@$(BIN)/python -m benchmarks.services $(ARGS)
 
+fuzz: $(VENV)/.dev ## 100,000 requests made to hurt, at a process of its own; ARGS="--seed 7"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 memory: $(VENV)/.dev $(KAFKA) ## what the services hold, after many events and with the broker frozen
+	@$(BIN)/python -m benchmarks.upload_memory
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 first-webhook: $(VENV)/.dev ## how long a stranger waits: clone, make up, a webhook
@@ -121,4 +131,4 @@ lock: ## pin everything anew (needs uv)
 all: check test test-kafka test-compose ## what CI runs
 
 clean: ## forget the environment and generated code
-	rm -rf $(VENV) .kafka .docker hookline/v1
+	rm -rf $(VENV) .kafka .docker .proxies hookline/v1

@@ -139,21 +139,28 @@ def load_script(paths: Sequence[str]) -> Iterator[Path]:
 
 
 def wrk(
-    address: str, connections: int, seconds: int, script: Path
+    address: str,
+    connections: int,
+    seconds: int,
+    script: Path,
+    *,
+    all_refused: bool = False,
 ) -> tuple[float, int, float]:
-    """Requests a second, requests, and the latency at p99 in ms; all were 2xx."""
+    """Requests a second, requests, and the latency at p99 in ms; all were 2xx, or none."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     command += ["-s", str(script), f"http://{address}"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        sys.exit(f"{address} refused requests:\n{out}")
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    total = re.search(r"(\d+) requests in", out)
+    wanted = total[1] if total and all_refused else "0"
+    if (refused[1] if refused else "0") != wanted or "Socket errors" in out:
+        sys.exit(f"{address} should have refused {wanted} requests:\n{out}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    requests = re.search(r"(\d+) requests in", out)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
-    if rate is None or requests is None or p99 is None:
+    if rate is None or total is None or p99 is None:
         sys.exit(f"this is not what wrk prints:\n{out}")
     unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]
-    return float(rate[1]), int(requests[1]), float(p99[1]) * unit
+    return float(rate[1]), int(total[1]), float(p99[1]) * unit
 
 
 def wait_until_idle(pids: Sequence[int]) -> None:

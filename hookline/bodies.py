@@ -4,84 +4,195 @@ The raw bytes are the record; what is made here is a view. Nothing is fetched an
 is expanded: XML with a document type or entities is refused, depth and size are bounded.
 """
 
-import codecs
-import mimetypes
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, NamedTuple
+from functools import lru_cache, partial
+from typing import Final, NamedTuple, Self
 
-import msgspec
-
+from hookline.bodies_check import (
+    MOST_PARSED_BYTES,
+    NO_TYPE,
+    BodyCheck,
+    RangeOf,
+    body_check,
+)
 from hookline.bodies_form import parse_form
-from hookline.bodies_xml import parse_xml
-from hookline.errors import Malformed, MissingContentType
-from hookline.event import Attachment, Trigger, Value
+from hookline.bodies_kinds import (
+    MOST_CACHED,
+    Attachments,
+    ParsedBody,
+    kind_of,
+    read_raw,
+)
+from hookline.bodies_stored import DecodedRange, StoredRange
+from hookline.bodies_thread import in_thread
+from hookline.body_store import BodyStore
+from hookline.errors import Malformed, MissingContentType, Rejected, Unavailable
+from hookline.event import Content, InMemory, Trigger, Value
+from hookline.flow import REQUEST_LIMIT_BYTES
 from hookline.v1 import event_pb2
 
-INTEGER_DIGITS: Final = 4_300
+__all__ = [
+    "Attachments",
+    "BodyCheck",
+    "Coded",
+    "ParsedBody",
+    "begin_check",
+    "body_check",
+    "check",
+    "check_anywhere",
+    "gathered_size",
+    "is_coded",
+    "open_trigger",
+    "parse",
+    "trigger_of",
+]
+
 WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
-USUAL_EXTENSIONS: Final = {"image/jpeg": ".jpg", "application/octet-stream": ".bin"}
-Attachments = Mapping[str, Attachment]
-NO_ATTACHMENTS: Final[Attachments] = {}
-_decode_json = msgspec.json.Decoder().decode
+# From this size on a body that is parsed whole is parsed in a thread.
+LARGE_BYTES: Final = 64 * 1024
+NO_STORE: Final = (
+    "the body is in the body store, and none is configured here: set "
+    "HOOKLINE_BODIES__STORE as the routers have it"
+)
 
 
-class ParsedBody(NamedTuple):
-    """A body as a flow sees it."""
-
-    value: Value
-    attachments: Attachments
+class Coded(Exception):
+    """A body has content codings: it is to be read in a thread."""
 
 
 def trigger_of(
-    request: event_pb2.Request, *, raw: bool = False
+    request: event_pb2.Request, *, raw: bool = False, limit: int = REQUEST_LIMIT_BYTES
 ) -> tuple[Trigger, Attachments]:
-    """What starts an execution: the request's head and its parsed body.
+    """What starts an execution: the request's head and its parsed body, which is in line.
 
     Headers of one name are joined by ", "; values that are not UTF-8 are read as Latin-1.
-    Raises Malformed or MissingContentType.
+    `limit` is for the body without its content codings. Raises Malformed,
+    MissingContentType or TooLarge.
     """
-    headers: dict[str, str] = {}
-    for header in request.headers:
-        name = _name_of(header.name)
-        value = _text_of(header.value)
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    content_type = headers.get("content-type")
-    query = parse_form(request.query.encode()) if request.query else {}
+    head = _Head.of(request, raw=raw)
+    body = request.body
+    content = InMemory(body)
+    if not body and request.method in WITHOUT_BODY:
+        parsed = ParsedBody(head.query)
+    elif body and head.encoding:
+        reading = head.begin(limit, digests=True)
+        reading.feed(body)
+        reading.end()
+        parsed = reading.parsed(partial(DecodedRange, content, head.encoding))
+    else:
+        parsed = parse(head.content_type, body, raw=head.raw)
+    return head.trigger(request, content, parsed)
+
+
+async def open_trigger(
+    request: event_pb2.Request,
+    store: BodyStore | None,
+    *,
+    raw: bool = False,
+    limit: int = REQUEST_LIMIT_BYTES,
+) -> tuple[Trigger, Attachments]:
+    """As `trigger_of`, wherever the body is; files of a stored body stay in the store.
+
+    Raises what `trigger_of` raises, and what the store raises: Unavailable where it is
+    out of reach, TerminalError where the body is not there.
+    """
+    if request.HasField("stored_body"):
+        return await _open_stored(request, store, raw=raw, limit=limit)
+    if len(request.body) <= LARGE_BYTES and not is_coded(request):
+        return trigger_of(request, raw=raw, limit=limit)
+    return await in_thread(trigger_of, request, raw=raw, limit=limit)
+
+
+def gathered_size(request: event_pb2.Request, *, raw: bool, limit: int) -> int:
+    """How many bytes of a stored body are held at once to be parsed, at the most."""
+    if not request.HasField("stored_body"):
+        return 0
+    reading = begin_check(request, raw=raw, limit=limit)
+    most = min(limit, MOST_PARSED_BYTES)
+    if not reading.gathers:
+        return 0
+    return most if reading.decodes else min(request.stored_body.size, most)
+
+
+async def _open_stored(
+    request: event_pb2.Request,
+    store: BodyStore | None,
+    *,
+    raw: bool,
+    limit: int,
+) -> tuple[Trigger, Attachments]:
+    if store is None:
+        raise Unavailable(NO_STORE)
+    head = _Head.of(request, raw=raw)
+    # Apart from the request, whose bytes are let go.
+    stored = event_pb2.StoredBody()
+    stored.CopyFrom(request.stored_body)
+    content = StoredRange(store, stored, 0, stored.size, stored.sha256.hex())
+    reading = head.begin(limit, digests=True)
+    async for piece in content.read():
+        await reading.take(piece)
+    await reading.finish()
+    range_of: RangeOf
+    if head.encoding:
+        range_of = partial(DecodedRange, content, head.encoding)
+    else:
+        range_of = partial(StoredRange, store, stored)
+    return head.trigger(request, content, reading.parsed(range_of))
+
+
+def check(
+    request: event_pb2.Request,
+    *,
+    raw: bool = False,
+    limit: int = REQUEST_LIMIT_BYTES,
+    decodes: bool = True,
+) -> tuple[bytes, ...] | None:
+    """Whether `trigger_of` will be able to read a request; raises what it raises.
+
+    Gives the elements where the body is a batch of events. Raises Coded where there is a
+    coding to take off and it is not to be done here.
+    """
+    if request.query:
+        raw = raw or _asks_for_raw(parse_form(request.query.encode()))
     body = request.body
     if not body and request.method in WITHOUT_BODY:
-        parsed = ParsedBody(query, NO_ATTACHMENTS)
-    else:
-        parsed = parse(content_type, body, raw=raw)
-    trigger = Trigger(
-        method=request.method,
-        path=request.path,
-        query=query,
-        content_type=content_type or "",
-        raw_body=body,
-        headers=headers,
-        body=parsed.value,
-    )
-    return trigger, parsed.attachments
+        return None
+    content_type, encoding = _content_headers(request)
+    if body and encoding:
+        if not decodes:
+            raise Coded
+        reading = body_check(content_type, encoding, raw=raw, limit=limit)
+        reading.feed(body)
+        reading.end()
+        return reading.events
+    return parse(content_type, body, raw=raw).events
 
 
-def check(request: event_pb2.Request, *, raw: bool = False) -> None:
-    """Whether `trigger_of` will be able to read a request; raises what it raises."""
-    if request.query:
-        parse_form(request.query.encode())
-    if request.body or request.method not in WITHOUT_BODY:
-        parse(_content_type(request), request.body, raw=raw)
+async def check_anywhere(
+    request: event_pb2.Request, *, raw: bool, limit: int
+) -> tuple[bytes, ...] | None:
+    """As `check`; in a thread where the body can be much more than it looks."""
+    if is_coded(request):
+        return await in_thread(check, request, raw=raw, limit=limit)
+    return check(request, raw=raw, limit=limit)
 
 
-def _content_type(request: event_pb2.Request) -> str | None:
-    values = [h.value for h in request.headers if _name_of(h.name) == "content-type"]
-    return ", ".join(map(_text_of, values)) if values else None
+def is_coded(request: event_pb2.Request) -> bool:
+    """Whether a request's body has content codings."""
+    return any(_name_of(one.name) == "content-encoding" for one in request.headers)
 
 
-@lru_cache(maxsize=4096)
-def _name_of(name: bytes) -> str:
-    return name.decode("latin-1").lower()
+def begin_check(request: event_pb2.Request, *, raw: bool, limit: int) -> BodyCheck:
+    """The same for a body that comes in pieces; raises nothing before it comes."""
+    refusal: Rejected | None = None
+    try:
+        if request.query:
+            raw = raw or _asks_for_raw(parse_form(request.query.encode()))
+    except Malformed as error:
+        refusal = error
+    content_type, encoding = _content_headers(request)
+    reading = body_check(content_type, encoding, raw=raw, limit=limit)
+    reading.refusal = refusal or reading.refusal
+    return reading
 
 
 def parse(content_type: str | None, body: bytes, *, raw: bool = False) -> ParsedBody:
@@ -91,101 +202,90 @@ def parse(content_type: str | None, body: bytes, *, raw: bool = False) -> Parsed
     """
     if content_type is None:
         if body:
-            raise MissingContentType(
-                "Send a Content-Type header with the body: any type is accepted."
-            )
-        return ParsedBody({}, NO_ATTACHMENTS)
-    kind = _kind_of(content_type)
-    if raw:
-        return ParsedBody(_decode(body, kind.charset), NO_ATTACHMENTS)
-    if kind.parse is None:
-        return _as_file(kind.media_type, body)
-    if not body and kind.empty_is_nothing:
-        return ParsedBody({}, NO_ATTACHMENTS)
-    return ParsedBody(kind.parse(body, kind.charset), NO_ATTACHMENTS)
+            raise MissingContentType(NO_TYPE)
+        return ParsedBody({})
+    kind = kind_of(content_type)
+    return read_raw(body, kind) if raw else kind.read(body, kind)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    media_type: str
-    charset: str
-    parse: Callable[[bytes, str], Value] | None
-    empty_is_nothing: bool = False
+class _Head(NamedTuple):
+    """A request's head as a flow sees it, and how its body is to be read."""
+
+    headers: dict[str, str]
+    query: dict[str, Value]
+    raw: bool
+
+    @classmethod
+    def of(cls, request: event_pb2.Request, *, raw: bool) -> Self:
+        headers: dict[str, str] = {}
+        for header in request.headers:
+            name = _name_of(header.name)
+            value = _text_of(header.value)
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        query = parse_form(request.query.encode()) if request.query else {}
+        return cls(headers, query, raw or _asks_for_raw(query))
+
+    @property
+    def content_type(self) -> str | None:
+        return self.headers.get("content-type")
+
+    @property
+    def encoding(self) -> str:
+        return self.headers.get("content-encoding", "")
+
+    def begin(self, limit: int, *, digests: bool) -> BodyCheck:
+        return body_check(
+            self.content_type,
+            self.encoding,
+            raw=self.raw,
+            limit=limit,
+            digests=digests,
+        )
+
+    def trigger(
+        self, request: event_pb2.Request, raw_body: Content, parsed: ParsedBody
+    ) -> tuple[Trigger, Attachments]:
+        headers = self.headers
+        trigger = Trigger(
+            method=request.method,
+            path=request.path,
+            query=self.query,
+            content_type=headers.get("content-type", ""),
+            raw_body=raw_body,
+            headers={**headers, **parsed.headers} if parsed.headers else headers,
+            body=parsed.value,
+        )
+        return trigger, parsed.attachments
 
 
-@lru_cache(maxsize=1024)
-def _kind_of(content_type: str) -> _Kind:  # noqa: PLR0911 - a table
-    media_type, *parameters = content_type.split(";")
-    media_type = media_type.strip().lower()
-    charset = "utf-8"
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            charset = value.strip().strip('"').lower() or charset
-    match media_type:
-        case "application/json" | "text/json":
-            return _Kind(media_type, charset, _json)
-        case "application/xml" | "text/xml":
-            return _Kind(media_type, _declared(content_type, charset), parse_xml)
-        case "application/x-www-form-urlencoded":
-            return _Kind(media_type, charset, _form, empty_is_nothing=True)
-        case "text/plain":
-            return _Kind(media_type, charset, _text)
-    if media_type.endswith("+json"):
-        return _Kind(media_type, charset, _json)
-    if media_type.endswith("+xml"):
-        return _Kind(media_type, _declared(content_type, charset), parse_xml)
-    return _Kind(media_type, charset, None)
+def _asks_for_raw(query: dict[str, Value]) -> bool:
+    return query.get("raw") == "true"
 
 
-def _declared(content_type: str, charset: str) -> str:
-    """The charset where the header names one; otherwise XML's own declaration rules."""
-    return charset if "charset" in content_type.lower() else ""
+def _content_headers(request: event_pb2.Request) -> tuple[str | None, str]:
+    """The content type, where there is one, and the content codings."""
+    content_type: str | None = None
+    encoding = ""
+    for header in request.headers:
+        name = _name_of(header.name)
+        if name == "content-type":
+            value = _text_of(header.value)
+            content_type = value if content_type is None else f"{content_type}, {value}"
+        elif name == "content-encoding":
+            encoding = f"{encoding}, {_text_of(header.value)}"
+    return content_type, encoding
 
 
-def _json(body: bytes, charset: str) -> Value:
-    if charset not in ("utf-8", "utf8", "us-ascii"):
-        body = _decode(body, charset).encode()
-    elif body.startswith(codecs.BOM_UTF8):
-        body = body[3:]
-    try:
-        return _decode_json(body)
-    except msgspec.DecodeError as error:
-        raise Malformed(f"The body is not JSON: {error}") from error
-    except UnicodeDecodeError as error:
-        raise Malformed(
-            f"The body is not JSON: byte {error.start} is not UTF-8"
-        ) from error
-    except RecursionError as error:
-        raise Malformed("The body is not JSON of a sensible depth") from error
-    except ValueError as error:
-        raise Malformed(
-            f"The body has an integer of more than {INTEGER_DIGITS} digits"
-        ) from error
+def _name_of(name: bytes) -> str:
+    return _short_name_of(name) if len(name) <= MOST_CACHED else _lower(name)
 
 
-def _form(body: bytes, _charset: str) -> Value:
-    return parse_form(body)
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
-def _text(body: bytes, charset: str) -> Value:
-    text = _decode(body, charset)
-    try:
-        return _decode_json(text)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return text
-
-
-def _decode(body: bytes, charset: str) -> str:
-    try:
-        text = body.decode(charset or "utf-8")
-    except LookupError as error:
-        raise Malformed(f"There is no charset {charset!r}") from error
-    except (UnicodeDecodeError, ValueError) as error:
-        raise Malformed(f"The body is not {charset or 'utf-8'}: {error}") from error
-    if not isinstance(text, str):
-        raise Malformed(f"{charset!r} is no charset for text")
-    return text
+# Senders write them: what is kept of them is bounded in number and in length.
+_short_name_of = lru_cache(maxsize=4096)(_lower)
 
 
 def _text_of(value: bytes) -> str:
@@ -193,9 +293,3 @@ def _text_of(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-def _as_file(media_type: str, body: bytes) -> ParsedBody:
-    extension = USUAL_EXTENSIONS.get(media_type)
-    extension = extension or mimetypes.guess_extension(media_type) or ".bin"
-    return ParsedBody({}, {f"payload{extension}": Attachment(media_type, body)})

@@ -9,6 +9,7 @@ from hookline.event import Value
 
 MOST_FIELDS: Final = 10_000
 MOST_DEPTH: Final = 32
+CHUNK_BYTES: Final = 64 * 1024
 BRACKETED: Final = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -26,9 +27,24 @@ def parse_form(body: bytes) -> dict[str, Value]:
 
 def _unquote(part: bytes) -> str:
     try:
-        return unquote_to_bytes(part.replace(b"+", b" ")).decode()
+        return _unescaped(part.replace(b"+", b" ")).decode()
     except UnicodeDecodeError as error:
         raise Malformed("The form is not percent-encoded UTF-8") from error
+
+
+def _unescaped(part: bytes) -> bytes:
+    """Percent-decoded a chunk at a time: of a whole one the library makes many objects."""
+    if len(part) <= CHUNK_BYTES:
+        return unquote_to_bytes(part)
+    out = bytearray()
+    start = 0
+    while start < len(part):
+        end = start + CHUNK_BYTES
+        escape = part.rfind(b"%", end - 2, end)
+        end = end if escape == -1 else escape
+        out += unquote_to_bytes(part[start:end])
+        start = end
+    return bytes(out)
 
 
 def _keys(name: str) -> list[str]:
@@ -37,9 +53,9 @@ def _keys(name: str) -> list[str]:
     if not bracket or not first:
         return [name]
     rest = name[len(first) :]
-    inner = BRACKETED.findall(rest)
-    if len(inner) > MOST_DEPTH:
+    if rest.count("][") >= MOST_DEPTH:
         raise Malformed(f"A form nests at most {MOST_DEPTH} deep")
+    inner = BRACKETED.findall(rest)
     if "".join(f"[{key}]" for key in inner) != rest:
         return [name]
     return [first, *inner]

@@ -5,15 +5,17 @@ type is refused, and with it every entity but XML's own five.
 """
 
 from typing import Any, Final
-from xml.parsers.expat import ExpatError
+from xml.parsers.expat import ExpatError, ParserCreate
 
 import xmltodict
 
+from hookline.bodies_charset import check_charset, check_declaration
 from hookline.errors import Malformed
 from hookline.event import Value
 
 MOST_DEPTH: Final = 100
-MOST_ELEMENTS: Final = 200_000
+MOST_NODES: Final = 200_000
+DOCTYPE: Final = "XML with a document type or entities is not taken"
 
 
 class _TooMuch(Exception):
@@ -26,9 +28,8 @@ def parse_xml(body: bytes, charset: str) -> Value:
     `charset` is that of the content type; where it is empty the document's own
     declaration counts.
     """
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise Malformed("XML with a document type or entities is not taken")
     try:
+        _Bounds().check(body, charset)
         return _plain(
             xmltodict.parse(
                 body,
@@ -37,32 +38,48 @@ def parse_xml(body: bytes, charset: str) -> Value:
                 cdata_key="_",
                 disable_entities=True,
                 strip_whitespace=True,
-                postprocessor=_Bounds().check,
             ),
             0,
         )
     except ExpatError as error:
         raise Malformed(f"The body is not XML: {error}") from error
     except _TooMuch as error:
-        raise Malformed(f"The body is XML with too much in it: {error}") from error
+        raise Malformed(f"The body is not XML that is taken: {error}") from error
     except (ValueError, LookupError, RecursionError, AttributeError) as error:
         raise Malformed(f"The body is not XML: {error}") from error
 
 
 class _Bounds:
-    """Counts elements while they are parsed."""
+    """Counts elements and attributes, before anything is built of them."""
 
     def __init__(self) -> None:
-        self._elements = 0
+        self._depth = 0
+        self._nodes = 0
 
-    def check(self, path: list[Any], key: str, value: Any) -> tuple[str, Any]:
-        """Let an element pass, within the bounds."""
-        self._elements += 1
-        if len(path) > MOST_DEPTH:
-            raise _TooMuch(f"it nests more than {MOST_DEPTH} deep")
-        if self._elements > MOST_ELEMENTS:
-            raise _TooMuch(f"it has more than {MOST_ELEMENTS} elements")
-        return key, value
+    def check(self, body: bytes, charset: str) -> None:
+        """Read a document to its end. Raises _TooMuch, and ExpatError where it is none."""
+        if charset:
+            check_charset(charset)
+        check_declaration(body)
+        parser = ParserCreate(charset or None)
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.Parse(body, True)  # noqa: FBT003 - it takes no keyword
+
+    def _refuse(self, *_declared: object) -> None:
+        raise _TooMuch(DOCTYPE)
+
+    def _start(self, _name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        self._nodes += 1 + len(attributes)
+        if self._depth > MOST_DEPTH:
+            raise _TooMuch(f"It nests more than {MOST_DEPTH} deep")
+        if self._nodes > MOST_NODES:
+            raise _TooMuch(f"It has more than {MOST_NODES} elements and attributes")
+
+    def _end(self, _name: str) -> None:
+        self._depth -= 1
 
 
 def _plain(value: Any, depth: int) -> Value:

@@ -6,10 +6,15 @@ Error
 │  ├─ MethodNotAllowed      the flow does not take this method
 │  ├─ Unauthenticated       credential missing or wrong
 │  ├─ Malformed             the body does not parse as its content type
+│  │  └─ BrokeOff               it ended before its end
 │  ├─ MissingContentType    a body without a content type
+│  ├─ UnsupportedCoding     a content coding that is not known, or too many of them
 │  ├─ TooLarge              over the limit
+│  ├─ HeadTooLarge          too many headers, or too long ones
 │  └─ TooSlow               headers or body did not arrive in time
+├─ Overloaded           the flow's or the sender's limit; safe to retry, not before its time
 ├─ Unavailable          ours; safe to retry later, but the event may be in the log already
+│  └─ NotAppended           the same, and it is not in the log
 ├─ MissingSecret        a secret that a flow names is nowhere to be found
 ├─ BadConfiguration     a setting, a port or a directory; exit code 78
 └─ StepError            raised by components
@@ -41,8 +46,11 @@ class MethodNotAllowed(Rejected):
 class Unauthenticated(Rejected):
     """The credential is missing or wrong; `challenges` are for WWW-Authenticate.
 
-    `cause` says why, for the flow's owner; the sender is never told.
+    `cause` says why, for the flow's owner; the sender is never told. `weighed` tells
+    whether a digest over the body was computed to find that out.
     """
+
+    weighed = False
 
     def __init__(self, cause: str, challenges: tuple[str, ...] = ()) -> None:
         super().__init__("Send the credential that this flow asks for.")
@@ -54,20 +62,50 @@ class Malformed(Rejected):
     """The body does not parse as its content type."""
 
 
+class BrokeOff(Malformed):
+    """The body ended before its end, or its framing broke."""
+
+
 class MissingContentType(Rejected):
     """There is a body and no Content-Type."""
+
+
+class UnsupportedCoding(Rejected):
+    """The body's content codings are none that are undone here."""
 
 
 class TooLarge(Rejected):
     """The body is over the limit."""
 
 
+class HeadTooLarge(Rejected):
+    """Too many headers, or too long ones."""
+
+
 class TooSlow(Rejected):
     """Headers or body did not arrive in time."""
 
 
+class Overloaded(Error):
+    """More than the flow, or this sender, is allowed. Safe to retry after that time.
+
+    `limits` are further headers of the answer, such as RateLimit-Policy.
+    """
+
+    def __init__(
+        self, text: str, retry_after_s: int, limits: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+        self.limits = limits
+
+
 class Unavailable(Error):
     """The log does not take it now. Safe to retry; it may be in the log already."""
+
+
+class NotAppended(Unavailable):
+    """The log did not even begin to take it: it is not there, nor will it be."""
 
 
 class MissingSecret(Error):

@@ -1,12 +1,17 @@
 """The nouns of the house: an event's ids, the message that steps pass on."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, NewType, Self
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NewType, Protocol, Self
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 from uuid_utils import uuid7
+
+from hookline.errors import TerminalError
 
 EventId = NewType("EventId", str)
 FlowId = NewType("FlowId", str)
@@ -22,11 +27,72 @@ def new_event_id() -> EventId:
     return EventId(str(uuid7()))
 
 
+class Content(Protocol):
+    """Bytes that may be too many to be held: read in pieces, as often as needed."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Their digest, in hex; known without reading them again."""
+        ...
+
+    def read(self) -> AsyncIterator[bytes]:
+        """Read from the beginning. Raises Unavailable where the store is out of reach."""
+        ...
+
+    async def whole(self, limit: int) -> bytes:
+        """All of them, at most so many. Raises TerminalError, and what `read` raises."""
+        ...
+
+
+@dataclass
+class InMemory:
+    """Content that is here."""
+
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return len(self.content)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Their digest, in hex."""
+        return sha256(self.content).hexdigest()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """All in one piece."""
+        yield self.content
+
+    async def whole(self, limit: int) -> bytes:
+        """All of them. Raises TerminalError where they are more than `limit`."""
+        check_held(self.size, limit)
+        return self.content
+
+
+def check_held(size: int, limit: int) -> None:
+    """Whether so many bytes may be held in memory. Raises TerminalError."""
+    if size > limit:
+        raise TerminalError(
+            f"{size} bytes are too many here: at most {limit} are taken into memory"
+        )
+
+
 class Attachment(Struct, frozen=True):
     """A file that travels with a message."""
 
     content_type: str
-    content: bytes
+    content: Content
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self.content.size
 
 
 class Trigger(Struct, frozen=True):
@@ -36,7 +102,7 @@ class Trigger(Struct, frozen=True):
     path: str
     query: Mapping[str, Value]
     content_type: str
-    raw_body: bytes
+    raw_body: Content
     headers: Mapping[str, str]
     body: Value
 

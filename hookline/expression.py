@@ -3,16 +3,26 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jlens import Expression as Compiled
 from jlens import JlensError
 
-TIMEOUT_S: Final = 1.0
 MAX_DEPTH: Final = 200
-MAX_STEPS: Final = 2_000_000
-MAX_BYTES: Final = 10_000_000
-MAX_ITEMS: Final = 1_000_000
+
+
+class Limits(NamedTuple):
+    """How much an evaluation may take; what is beyond is an ExpressionError."""
+
+    timeout_s: float
+    steps: int
+    size: int
+    items: int
+
+
+STEP_LIMITS: Final = Limits(
+    timeout_s=1.0, steps=2_000_000, size=10_000_000, items=1_000_000
+)
 
 
 class ExpressionError(ValueError):
@@ -36,6 +46,7 @@ class Expression:
     source: str
     compiled: Compiled
     path: tuple[str, ...] | None
+    limits: Limits
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """The value over a scope; None where nothing matches. Raises ExpressionError."""
@@ -47,21 +58,21 @@ class Expression:
         try:
             return self.compiled.evaluate(
                 scope,
-                timeout=TIMEOUT_S,
+                timeout=self.limits.timeout_s,
                 max_depth=MAX_DEPTH,
-                max_steps=MAX_STEPS,
-                max_string_length=MAX_BYTES,
-                max_array_length=MAX_ITEMS,
-                max_result_size=MAX_BYTES,
+                max_steps=self.limits.steps,
+                max_string_length=self.limits.size,
+                max_array_length=self.limits.items,
+                max_result_size=self.limits.size,
             )
         except (JlensError, TypeError, ValueError, RecursionError) as error:
             raise ExpressionError(f"={self.source}: {error}") from error
 
 
-def compile_expression(source: str) -> Expression:
+def compile_expression(source: str, limits: Limits = STEP_LIMITS) -> Expression:
     """Compile JSONata, without the leading `=`. Raises ExpressionError with the place."""
     try:
-        return Expression(source, Compiled(source), _plain_path(source))
+        return Expression(source, Compiled(source), _plain_path(source), limits)
     except JlensError as error:
         place = f" at character {error.position}" if error.position is not None else ""
         raise ExpressionError(f"not a JSONata expression{place}: {error}") from error

@@ -8,63 +8,19 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from hookline.event import Value
+from hookline.flow_admission import Cors, Hosts, Networks, Rate
+from hookline.flow_answers import OnReject, Response
+from hookline.flow_fields import HEADER_NAME, Duration, Model, as_list, size_bytes
 from hookline.template import Template
 
-UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-UNITS_BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 10**6, "kib": 1024, "mib": 1024**2}
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 REQUEST_LIMIT_BYTES = 10_000_000
+# What the operator lets flows raise it to, if nothing is said.
+MOST_BODY_BYTES = 1_000_000_000
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = ("body", "ts", "id", "url", "method", "query", "path", "sorted_form")
-HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
-OURS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "date",
-        "keep-alive",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-event-id",
-        "x-request-id",
-    }
-)
-
-
-def duration_s(text: Value) -> float:
-    """Seconds from "20s", "1.5m", "200ms" or a number of seconds."""
-    if isinstance(text, int | float) and not isinstance(text, bool):
-        return float(text)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d)", str(text))
-    if found is None:
-        raise ValueError('write a duration like "20s", "5m" or "200ms"')
-    return float(found[1]) * UNITS_S[found[2]]
-
-
-def size_bytes(text: Value) -> int:
-    """Bytes from "1MB", "256KiB" or a number of bytes."""
-    found = re.fullmatch(r"(\d+) ?([kKmM]?i?[bB]?)", str(text))
-    if found is None or found[2].lower() not in UNITS_BYTES:
-        raise ValueError('write a size like "1MB", "256KiB" or a number of bytes')
-    return int(found[1]) * UNITS_BYTES[found[2].lower()]
-
-
-def _as_list(value: Value) -> Value:
-    return value if isinstance(value, list) else [value]
 
 
 def _secret_field(template: Template) -> Template:
@@ -78,34 +34,13 @@ def _secret_field(template: Template) -> Template:
     return template
 
 
-def _within_limit(size: int) -> int:
-    if size > REQUEST_LIMIT_BYTES:
-        raise ValueError("a request has at most 10MB")
-    return size
-
-
-Duration = Annotated[float, BeforeValidator(duration_s), Field(gt=0)]
-Size = Annotated[
-    int, BeforeValidator(size_bytes), Field(gt=0), AfterValidator(_within_limit)
-]
+Size = Annotated[int, BeforeValidator(size_bytes), Field(gt=0)]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Secret = Annotated[Template, AfterValidator(_secret_field)]
 SecretList = Annotated[
-    tuple[Secret, ...], BeforeValidator(_as_list), Field(min_length=1)
+    tuple[Secret, ...], BeforeValidator(as_list), Field(min_length=1)
 ]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-
-
-class Model(BaseModel):
-    """Base of the models here: frozen, and strict about names."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        populate_by_name=True,
-        arbitrary_types_allowed=True,
-        hide_input_in_errors=True,
-    )
 
 
 class NoAuth(Model):
@@ -159,8 +94,18 @@ class HmacAuth(Model):
                 raise ValueError(f"the template has {{{name}}}; it may have {known}")
         if "ts" in named and not self.timestamp_header:
             raise ValueError("a template with {ts} needs timestamp_header")
+        if self.timestamp_header and "ts" not in named:
+            raise ValueError(
+                "timestamp_header is not signed, and a repeat could bring a new time: "
+                "put {ts} into the template"
+            )
         if "id" in named and not self.id_header:
             raise ValueError("a template with {id} needs id_header")
+        if self.id_header and "id" not in named:
+            raise ValueError(
+                "id_header is not signed, and a repeat could bring a new id: "
+                "put {id} into the template"
+            )
         return self
 
 
@@ -169,43 +114,46 @@ Auth = Annotated[
 ]
 
 
-class Response(Model):
-    """The flow's own answer to an accepted request."""
-
-    status: int = Field(200, ge=200, le=299)
-    headers: Mapping[str, str] = Field(default_factory=dict)
-    body: Any = None
-
-    @field_validator("headers")
-    @classmethod
-    def _sendable(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
-        for name, value in headers.items():
-            if not re.match(HEADER_NAME, name):
-                raise ValueError(f"{name!r} is not a header's name")
-            if name.lower() in OURS:
-                raise ValueError(f"{name} is set by Hookline itself: leave it out")
-            if not value.isprintable():
-                raise ValueError(f"the value of {name} must be one printable line")
-        return headers
-
-    @field_validator("body")
-    @classmethod
-    def _literal(cls, body: Any) -> Any:
-        if isinstance(body, str) and body.startswith("=") and body[1:2] != "=":
-            raise ValueError(
-                "a reply's body cannot be an expression yet: write text or a value"
-            )
-        return body
-
-
 class Webhook(Model):
     """A webhook trigger: who may start the flow, with what, and the answer."""
 
     methods: tuple[Method, ...] = Field(("POST",), min_length=1)
-    auth: Annotated[tuple[Auth, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    auth: Annotated[tuple[Auth, ...], BeforeValidator(as_list), Field(min_length=1)]
     max_body: Size = REQUEST_LIMIT_BYTES
     raw: bool = False
+    keep_rejected: bool = False
     response: Response | None = None
+    rate: Rate | None = None
+    in_flight: int | None = Field(None, ge=1)
+    allow_from: Networks | None = None
+    conceal: bool = False
+    on_reject: OnReject | None = None
+    cors: Cors | None = None
+    handshake: Hosts | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everyone may start the flow, from anywhere."""
+        return self.allow_from is None and any(
+            isinstance(auth, NoAuth) for auth in self.auth
+        )
+
+    @model_validator(mode="after")
+    def _can_be_concealed(self) -> Self:
+        if not self.conceal:
+            return self
+        if self.is_open:
+            raise ValueError(
+                "a flow that everyone may start cannot be concealed: give it a "
+                "credential, or leave conceal out"
+            )
+        for name in ("on_reject", "cors", "handshake"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} tells everyone that the flow is there, conceal hides it: "
+                    "leave one of them out"
+                )
+        return self
 
 
 class Trigger(Model):

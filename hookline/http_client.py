@@ -1,7 +1,7 @@
 """The one way out: HTTP requests to other systems, guarded and bounded."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import TracebackType
@@ -26,7 +26,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from hookline.egress import AddressRefused, Guard, GuardedResolver, Network
-from hookline.errors import RetryableError, StepError, TerminalError
+from hookline.errors import Error, RetryableError, StepError, TerminalError
 
 BODY_LIMIT_BYTES: Final = 1024 * 1024
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -51,6 +51,19 @@ class Unanswered(RetryableError):
     """The request went out and no whole answer came: it may have been acted on."""
 
 
+class Streamed(Protocol):
+    """A body that is not held: of known size, its pieces come when they are sent."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        ...
+
+    def read(self) -> AsyncIterator[bytes]:
+        """Its pieces from the beginning. What it raises of Error is raised by `send`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingRequest:
     """A request to another system; `timeout_s` bounds it from connect to last byte."""
@@ -60,6 +73,8 @@ class OutgoingRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     timeout_s: float = 30.0
+    # In place of `body`, where it is too large to be held.
+    streamed: Streamed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,8 @@ def origin(url: str) -> str:
 @dataclass(slots=True)
 class _Progress:
     connected: bool = False
+    # Why the body could not be read to its end.
+    unread: Error | None = None
 
 
 class GuardedClient:
@@ -162,8 +179,8 @@ class GuardedClient:
             async with self._session.request(
                 request.method,
                 url,
-                headers=request.headers,
-                data=request.body or None,
+                headers=_framed(request),
+                data=_content(request, progress),
                 timeout=ClientTimeout(
                     request.timeout_s, sock_connect=CONNECT_TIMEOUT_S
                 ),
@@ -174,7 +191,33 @@ class GuardedClient:
         except InvalidURL:
             raise TerminalError(f"{place} is no host that can be asked") from None
         except (ClientError, TimeoutError, OSError) as error:
+            if progress.unread is not None:
+                raise progress.unread from None
             raise _failure(place, request.timeout_s, progress, error) from None
+
+
+def _framed(request: OutgoingRequest) -> Mapping[str, str]:
+    if request.streamed is None:
+        return request.headers
+    return {**request.headers, "content-length": str(request.streamed.size)}
+
+
+def _content(
+    request: OutgoingRequest, progress: _Progress
+) -> bytes | AsyncIterator[bytes] | None:
+    if request.streamed is None:
+        return request.body or None
+    return _sent(request.streamed, progress)
+
+
+async def _sent(body: Streamed, progress: _Progress) -> AsyncIterator[bytes]:
+    """Its pieces; aiohttp makes an error of its own of what they raise."""
+    try:
+        async for piece in body.read():
+            yield piece
+    except Error as error:
+        progress.unread = error
+        raise
 
 
 def _tracing() -> TraceConfig:

@@ -12,10 +12,15 @@ REASONS: dict[type[errors.Error], "event_pb2.Reason.ValueType"] = {
     errors.MethodNotAllowed: event_pb2.REASON_METHOD_NOT_ALLOWED,
     errors.Unauthenticated: event_pb2.REASON_UNAUTHENTICATED,
     errors.Malformed: event_pb2.REASON_MALFORMED,
+    errors.BrokeOff: event_pb2.REASON_MALFORMED,
     errors.MissingContentType: event_pb2.REASON_MISSING_CONTENT_TYPE,
+    errors.UnsupportedCoding: event_pb2.REASON_UNSUPPORTED_CODING,
     errors.TooLarge: event_pb2.REASON_TOO_LARGE,
     errors.TooSlow: event_pb2.REASON_TOO_SLOW,
+    errors.HeadTooLarge: event_pb2.REASON_HEAD_TOO_LARGE,
+    errors.Overloaded: event_pb2.REASON_TOO_MANY_REQUESTS,
     errors.Unavailable: event_pb2.REASON_UNAVAILABLE,
+    errors.NotAppended: event_pb2.REASON_UNAVAILABLE,
 }
 
 
@@ -40,6 +45,15 @@ def _headers(error: errors.Error) -> list[event_pb2.Header]:
             return [_header(b"Allow", ", ".join(error.allowed))]
         case errors.Unauthenticated():
             return [_header(b"WWW-Authenticate", text) for text in error.challenges]
+        case errors.UnsupportedCoding():
+            # RFC 9110, 15.5.16: which ones would do.
+            return [_header(b"Accept-Encoding", "gzip, deflate, br, zstd")]
+        case errors.Overloaded():
+            retry = _header(b"Retry-After", str(error.retry_after_s))
+            return [
+                retry,
+                *(_header(name.encode(), text) for name, text in error.limits),
+            ]
         case errors.Unavailable():
             return [_header(b"Retry-After", str(RETRY_AFTER_S))]
         case _:

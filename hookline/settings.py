@@ -42,6 +42,7 @@ def _split(value: Any) -> Any:
 
 
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 
 
 class Section(BaseModel):
@@ -57,10 +58,40 @@ class Ingress(Section):
         10.0, gt=0, description="Seconds that a request's head may take to arrive."
     )
     body_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds that a body may take, before the floor counts."
+        10.0,
+        gt=0,
+        description="Seconds that a body may take before the floor counts, and the longest "
+        "silence in it.",
     )
     body_floor_bytes_per_s: int = Field(
         1024, gt=0, description="A body that arrives more slowly is refused: 408."
+    )
+    keepalive_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds that a connection stays open after an answer; more than a "
+        "proxy in front keeps its own.",
+    )
+    most_connections: int = Field(
+        10_000,
+        gt=0,
+        description="Connections at once, about 11 KiB each; beyond it those without a "
+        "request make room. Fewer where there are too few descriptors.",
+    )
+    most_connections_per_address: int = Field(
+        1000,
+        gt=0,
+        description="Connections at once from an IPv4 address or an IPv6 network of 64 "
+        "bits, at most half of all; trusted proxies have no bound of their own.",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Networks of the proxies in front, as in `10.0.0.0/8`: only what they "
+        "say of a sender's address is believed.",
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for",
+        description="The header in which they say it; any other is ignored.",
     )
     router_token: SecretStr = Field(
         SecretStr(""),
@@ -101,6 +132,62 @@ class Router(Section):
         description="Bytes of requests that wait for the log, 4 KiB more counted for each; "
         "beyond it 503 at once.",
     )
+    most_upload_bytes: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Bytes held of bodies on their way, for which room is reserved before "
+        "they are read; senders have shares of it. Beyond it they wait, then 503.",
+    )
+    routers: int = Field(
+        1,
+        gt=0,
+        description="Routers that share the traffic: of each rate a router gives out its "
+        "part.",
+    )
+    source_rate: float = Field(
+        0.0,
+        ge=0,
+        description="Requests a second from one address (of IPv6: one /64); beyond it 429. "
+        "0: no limit.",
+    )
+    source_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of bodies a second from one address; beyond it 429. 0: none.",
+    )
+    source_in_flight: int = Field(
+        0,
+        ge=0,
+        description="Events of one address that may wait for the log at once; beyond it "
+        "429. 0: no limit.",
+    )
+    failures: int = Field(
+        20,
+        gt=0,
+        description="Wrong credentials that one address may send a flow at once; then 429.",
+    )
+    failures_per_s: float = Field(
+        1.0, gt=0, description="How many it may send a second after that."
+    )
+
+
+class Bodies(Section):
+    """Bodies over 256 KiB, which are not in the log: an object each."""
+
+    store: str = Field(
+        "",
+        description="Where routers and executors keep and find them: "
+        "`file:///DIRECTORY` that all of them see, `s3://BUCKET/PREFIX`, "
+        "`gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`, with keys and endpoint in the "
+        "variables of the clouds' own tools (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, "
+        "…). `hookline up` has the directory `bodies` beside its log by default; "
+        "services without it refuse such bodies: 413.",
+    )
+    most_bytes: int = Field(
+        1_000_000_000,
+        gt=0,
+        description="The largest body that any flow may take, whatever its `max_body`.",
+    )
 
 
 class Executor(Section):
@@ -138,8 +225,8 @@ class Executor(Section):
 class Egress(Section):
     """Where steps may go besides public addresses."""
 
-    allow: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)] = (
-        Field((), description="Networks that steps may call, as in `10.0.0.0/8`.")
+    allow: Networks = Field(
+        (), description="Networks that steps may call, as in `10.0.0.0/8`."
     )
 
 
@@ -231,6 +318,7 @@ class Settings(Section):
 
     ingress: Ingress = Ingress()
     router: Router = Router()
+    bodies: Bodies = Bodies()
     executor: Executor = Executor()
     egress: Egress = Egress()
     log: LogSection = LogSection()

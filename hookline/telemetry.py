@@ -56,6 +56,7 @@ def configure(*, verbose: bool = False) -> None:
         )
         if not terminal
         else structlog.processors.StackInfoRenderer(),
+        *([printable] if terminal else []),
     ]
     structlog.configure(
         processors=[*shared, renderer],
@@ -78,6 +79,16 @@ def configure(*, verbose: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # It writes access tokens at DEBUG.
     logging.getLogger("oauthlib").setLevel(logging.INFO)
+
+
+def printable(_logger: Any, _method: str, line: Any) -> Any:
+    """Escape what would move a terminal's cursor; JSON escapes it by itself."""
+    for key, value in line.items():
+        if isinstance(value, str) and key != "stack" and not value.isprintable():
+            line[key] = "".join(
+                one if one.isprintable() else repr(one)[1:-1] for one in value
+            )
+    return line
 
 
 class Sparing(logging.Filter):
@@ -207,6 +218,22 @@ class EdgeMetrics:
             "Bytes of requests that routers have not answered",
             registry=registry,
         )
+        self.connections = Gauge(
+            "hookline_http_connections",
+            "Connections that are open on the public port",
+            registry=registry,
+        )
+        self._refused = Counter(
+            "hookline_http_connections_refused",
+            "Connections ended for want of a place: an address had its share, all were "
+            "taken, or one that was idle made room",
+            ["reason"],
+            registry=registry,
+        )
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that got no place, or lost it."""
+        self._refused.labels(reason).inc()
 
     def answered(self, status: int) -> None:
         """Count an answer."""
@@ -242,6 +269,27 @@ class RouterMetrics:
         self.bytes_in_flight = Gauge(
             "hookline_router_bytes_in_flight",
             "Bytes of edges' requests that the router has not answered",
+            registry=registry,
+        )
+
+        self.rejections_kept = Counter(
+            "hookline_rejections_kept",
+            "Refused requests, and counts of those left out, that were written down",
+            registry=registry,
+        )
+        self.rejections_left_out = Counter(
+            "hookline_rejections_left_out",
+            "Refused requests that were counted only: too many at once",
+            registry=registry,
+        )
+        self.rejections_dropped = Counter(
+            "hookline_rejections_dropped",
+            "Refused requests that the log did not take",
+            registry=registry,
+        )
+        self.replies_failed = Counter(
+            "hookline_replies_failed",
+            "Accepted requests whose flow's own answer could not be computed",
             registry=registry,
         )
 

@@ -8,7 +8,6 @@ sees secrets.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler, ValidationInfo
@@ -16,7 +15,13 @@ from pydantic_core import CoreSchema, core_schema
 
 from hookline.errors import TerminalError
 from hookline.event import Attachment, Message, Value
-from hookline.expression import Expression, ExpressionError, compile_expression
+from hookline.expression import (
+    STEP_LIMITS,
+    Expression,
+    ExpressionError,
+    Limits,
+    compile_expression,
+)
 from hookline.secrets import NAME, REFERENCE
 
 Scope = Mapping[str, Any]
@@ -58,8 +63,8 @@ def _described(attachments: Mapping[str, Attachment]) -> Value:
     return {
         name: {
             "content_type": attachment.content_type,
-            "size": len(attachment.content),
-            "sha256": sha256(attachment.content).hexdigest(),
+            "size": attachment.size,
+            "sha256": attachment.content.sha256,
         }
         for name, attachment in attachments.items()
     }
@@ -84,9 +89,12 @@ class Template:
     secret_names: frozenset[str]
 
     @classmethod
-    def compile(cls, source: Value, lookup: Lookup = no_secrets) -> Self:
+    def compile(
+        cls, source: Value, lookup: Lookup = no_secrets, limits: Limits = STEP_LIMITS
+    ) -> Self:
         """Compile a value. Raises ValueError with what is wrong."""
-        return cls(source, _compile(source), lookup, frozenset(secret_names_in(source)))
+        names = frozenset(secret_names_in(source))
+        return cls(source, _compile(source, limits), lookup, names)
 
     def value(self, message: Message) -> Value:
         """The value for a message. Raises TerminalError where it cannot be computed."""
@@ -171,25 +179,36 @@ def secret_names_in(source: Value) -> Iterator[str]:
                 yield from secret_names_in(item)
 
 
-def _compile(source: Value) -> Renderer:
+def has_expression(source: Value) -> bool:
+    """Whether a value has an expression, at any depth."""
+    match source:
+        case dict():
+            return any(map(has_expression, source.values()))
+        case list():
+            return any(map(has_expression, source))
+        case _:
+            return _is_expression(source)
+
+
+def _compile(source: Value, limits: Limits) -> Renderer:
     match source:
         case str():
-            return _compile_text(source)
+            return _compile_text(source, limits)
         case dict():
-            parts = {str(key): _compile(item) for key, item in source.items()}
+            parts = {str(key): _compile(item, limits) for key, item in source.items()}
             return lambda scope, secret: {
                 key: part(scope, secret) for key, part in parts.items()
             }
         case list():
-            items = [_compile(item) for item in source]
+            items = [_compile(item, limits) for item in source]
             return lambda scope, secret: [item(scope, secret) for item in items]
         case _:
             return lambda _scope, _secret: source
 
 
-def _compile_text(source: str) -> Renderer:
+def _compile_text(source: str, limits: Limits) -> Renderer:
     if _is_expression(source):
-        return partial(_evaluate, _compiled(source))
+        return partial(_evaluate, _compiled(source, limits))
     literal = source[1:] if source.startswith("==") else source
     for name in REFERENCE.findall(literal):
         if not NAME.fullmatch(name):
@@ -203,12 +222,12 @@ def _compile_text(source: str) -> Renderer:
     return lambda _scope, _secret: literal
 
 
-def _compiled(source: str) -> Expression:
+def _compiled(source: str, limits: Limits) -> Expression:
     if "${secret:" in source:
         raise ValueError(
             "an expression cannot name a secret: give the secret a parameter of its own"
         )
-    return compile_expression(source[1:])
+    return compile_expression(source[1:], limits)
 
 
 def _evaluate(expression: Expression, scope: Scope, _secret: Lookup) -> Value:

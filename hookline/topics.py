@@ -3,13 +3,16 @@
 events        an accepted request each; key: flow id; value: Event
 executions    the journal, in its events' partitions; key: flow id; value: JournalEntry
 dead_letters  what failed for good, whole; key: flow id; value: DeadLetter
+rejections    refused requests, bounded; key: flow id; value: RejectionRecord
 flows         compacted; key "version/<id>/<n>/<random>": Flow; the first of each n counts
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
-from hookline.log import Topic
+from hookline.log import Bound, Topic
+
+REJECTIONS_BOUND: Final = Bound(most_bytes=16 * 1024 * 1024, most_age_s=30 * 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Topics:
     events: Topic
     executions: Topic
     dead_letters: Topic
+    rejections: Topic
     flows: Topic
 
     @classmethod
@@ -28,10 +32,17 @@ class Topics:
             events=Topic("events", partitions),
             executions=Topic("executions", partitions),
             dead_letters=Topic("dead_letters", partitions),
+            rejections=Topic("rejections", partitions, bound=REJECTIONS_BOUND),
             flows=Topic("flows", 1, compacted=True),
         )
 
     @property
     def all(self) -> tuple[Topic, ...]:
         """Each of them."""
-        return (self.events, self.executions, self.dead_letters, self.flows)
+        return (
+            self.events,
+            self.executions,
+            self.dead_letters,
+            self.rejections,
+            self.flows,
+        )

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from hookline.components import Component, Resources
-from hookline.event import Attachment, EventId, FlowId, Message, Run, Trigger, Value
+from hookline.event import (
+    Attachment,
+    EventId,
+    FlowId,
+    InMemory,
+    Message,
+    Run,
+    Trigger,
+    Value,
+)
 from hookline.http_client import HttpClient
 from hookline.secrets import Secrets
 
@@ -24,7 +33,8 @@ def message(
 ) -> Message:
     """A message in the first step of an execution."""
     headers = headers or {}
-    trigger = Trigger("POST", "", {}, content_type, raw_body, headers, body)
+    raw = InMemory(raw_body)
+    trigger = Trigger("POST", "", {}, content_type, raw, headers, body)
     run = Run(
         event_id=EventId(event_id),
         flow_id=FlowId("flow"),

@@ -1,7 +1,7 @@
 """A webhook caller of the tests: HTTP/1.1 by hand, so that bytes go out as written."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,41 @@ async def call_raw(address: str, request: bytes) -> Answer:
         return await read_answer(reader, head_only=request.startswith(b"HEAD"))
     finally:
         writer.close()
+
+
+async def upload(
+    address: str,
+    path: str,
+    headers: Pairs,
+    pieces: Iterable[bytes],
+    *,
+    size: int | None = None,
+) -> Answer:
+    """Send a body in pieces, chunked if no size is declared, until the answer comes."""
+    framing = ("Transfer-Encoding", "chunked")
+    if size is not None:
+        framing = ("Content-Length", str(size))
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(read_answer(reader))
+        try:
+            writer.write(request_bytes("POST", path, [*headers, framing], None))
+            for piece in pieces:
+                if answering.done():
+                    break
+                writer.write(piece if size is not None else chunk(piece))
+                await writer.drain()
+            if size is None and not answering.done():
+                writer.write(b"0\r\n\r\n")
+            return await answering
+        finally:
+            writer.close()
+
+
+def chunk(piece: bytes) -> bytes:
+    """A piece as a chunk of HTTP/1.1."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
 async def read_answer(

@@ -5,14 +5,17 @@ from hypothesis import settings
 from tests.instance_on_kafka import kafka_log, open_instance
 from tests.kafka_fixtures import kafka_of_three, kafka_servers, three_brokers
 from tests.needs import pytest_configure, pytest_runtest_setup
+from tests.stores import place, s3_server
 
 __all__ = [
     "kafka_log",
     "kafka_of_three",
     "kafka_servers",
     "open_instance",
+    "place",
     "pytest_configure",
     "pytest_runtest_setup",
+    "s3_server",
     "three_brokers",
 ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from hookline.body_store import open_body_store
 from hookline.catalog import Catalog
 from hookline.cli.executor import running_executor
 from hookline.cli.flow_directory import FlowDirectory
@@ -30,6 +31,7 @@ from services.ingress.router_client import Routers, connecting
 from services.ingress.serve import Edge, serve_http
 from services.router.serve import Door, serve_grpc
 from tests.instance import LOOPBACK_ALLOWED, Ends, Instance, running
+from tests.stores import bodies_in
 from tests.waiting import until
 
 ONE = Durability(replication=1, min_insync=1)
@@ -77,6 +79,7 @@ async def running_on_kafka(
             log,
             Catalog(log, TOPICS),
             component_types(),
+            open_body_store(bodies_in(directory).as_uri()),
         )
         hosted = await _open(stack, shared, ends, directory)
         channel = await stack.enter_async_context(

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from tests import engine, jars
+from tests import engine, jars, proxies
 
 
 def no_kafka() -> str | None:
@@ -22,6 +22,7 @@ def no_kafka() -> str | None:
 NEEDS: Mapping[str, Callable[[], str | None]] = {
     "kafka": no_kafka,
     "docker": engine.why_not,
+    "proxies": proxies.why_not,
 }
 
 

@@ -1,12 +1,13 @@
 """Routers in the test's own loop: real gRPC, the embedded log, appends held at will."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hookline.body_store import open_body_store
 from hookline.catalog import Catalog
 from hookline.components import component_types
 from hookline.flow_file import FlowFile
@@ -23,6 +24,8 @@ from services.router.receiver import Receiver
 from services.router.registry import Registry
 from services.router.router_service import MOST_BYTES_IN_FLIGHT, add_router
 from services.router.serve import Door, router_services, serve_grpc
+from services.router.upload_bound import MOST_UPLOAD_BYTES
+from tests.stores import bodies_in
 
 TOPICS = Topics.with_partitions(4)
 EDGE_TOKEN = "edge"
@@ -45,6 +48,8 @@ class HeldLog:
         self._waiting: list[tuple[asyncio.Future[Position], Topic, bytes, bytes]] = []
         self.appended: list[event_pb2.Event] = []
         self.faulty: frozenset[bytes] = frozenset()
+        # How the next appends fail.
+        self.refusal: Exception | None = None
 
     def hold(self, *flow_ids: str) -> None:
         """Hold the appends of flows from now on."""
@@ -58,13 +63,25 @@ class HeldLog:
             appended = self._log.append(topic, key, value)
             appended.add_done_callback(partial(_hand_on, future))
 
+    def fail(self, number: int, error: Exception) -> None:
+        """Fail one of the appends that are held, by its number."""
+        future, *_ = self._waiting.pop(number)
+        future.set_exception(error)
+
     def append(
         self, topic: Topic, key: bytes, value: bytes | None
     ) -> asyncio.Future[Position]:
         assert value is not None
         if key in self.faulty:
             raise RuntimeError("a fault of the log")
-        self.appended.append(event_pb2.Event.FromString(value))
+        if topic.name == "events":
+            self.appended.append(event_pb2.Event.FromString(value))
+        if self.refusal is not None and topic.name == "events":
+            failed: asyncio.Future[Position] = (
+                asyncio.get_running_loop().create_future()
+            )
+            failed.set_exception(self.refusal)
+            return failed
         if key not in self._held:
             return self._log.append(topic, key, value)
         future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
@@ -97,6 +114,7 @@ class Router:
         *,
         stop_grace_s: float = 5.0,
         most_bytes_in_flight: int = MOST_BYTES_IN_FLIGHT,
+        most_upload_bytes: int = MOST_UPLOAD_BYTES,
     ) -> AsyncIterator[str]:
         """Serve gRPC while the block runs; gives the address."""
         door = Door(
@@ -106,18 +124,34 @@ class Router:
             stop_grace_s=stop_grace_s,
         )
         add = partial(
-            add_router, self.receiver, most_bytes_in_flight=most_bytes_in_flight
+            add_router,
+            self.receiver,
+            most_bytes_in_flight=most_bytes_in_flight,
+            most_upload_bytes=most_upload_bytes,
         )
         async with serve_grpc(door, (*self._services, add)) as port:
             yield f"127.0.0.1:{port}"
 
 
 @asynccontextmanager
-async def routing(directory: Path, *flows: str) -> AsyncIterator[Router]:
-    """A router with these flow files, on a log of its own."""
-    secrets = Secrets({}, None)
+async def routing(
+    directory: Path,
+    *flows: str,
+    bodies: str | None = "",
+    environment: Mapping[str, str] | None = None,
+    most_pending_bytes: int = 64 * 1024 * 1024,
+) -> AsyncIterator[Router]:
+    """A router with these flow files, on a log of its own.
+
+    Large bodies go to the store at the URL `bodies`: by default a directory beside the
+    log, with None nowhere.
+    """
+    bodies = bodies_in(directory).as_uri() if bodies == "" else bodies
+    store = open_body_store(bodies) if bodies else None
+    secrets = Secrets(environment or {}, None)
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(open_log(directory, TOPICS.all))
+        opening = open_log(directory, TOPICS.all, most_pending_bytes=most_pending_bytes)
+        log = await stack.enter_async_context(opening)
         catalog = Catalog(log, TOPICS)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         following = tasks.create_task(catalog.run())
@@ -131,7 +165,7 @@ async def routing(directory: Path, *flows: str) -> AsyncIterator[Router]:
         assert not mistakes, mistakes
         await applier.apply(read)
         held = HeldLog(log)
-        receiver = Receiver(registry, held, TOPICS, Metrics())
+        receiver = Receiver(registry, held, TOPICS, Metrics(), body_store=store)
         yield Router(receiver, held, router_services(receiver, applier, registry))
 
 

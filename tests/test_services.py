@@ -15,6 +15,7 @@ import pytest
 
 from tests.caller import Answer, call, read_answer, request_bytes
 from tests.processes import HOOKLINE, Service, run, service, up
+from tests.stores import bodies_in
 from tests.waiting import until_asked
 
 JSON = ("Content-Type", "application/json")
@@ -50,7 +51,8 @@ def router(
 ) -> AbstractAsyncContextManager[Service]:
     """A router on an embedded log."""
     log = f"sqlite:{tmp_path / 'log'}"
-    return service("router", "--log", log, "--grpc", grpc, environment=TOKENS)
+    environment = {**TOKENS, "HOOKLINE_BODIES__STORE": bodies_in(tmp_path).as_uri()}
+    return service("router", "--log", log, "--grpc", grpc, environment=environment)
 
 
 def ingress(
@@ -213,7 +215,7 @@ async def test_a_stopped_router_answers_what_it_has_taken(tmp_path: Path) -> Non
     body = b'{"name": "' + b"A" * 300_000 + b'"}'
     async with running(tmp_path) as line, half_sent(line, body) as half:
         # More than goes in line with the head: the router has let it pass.
-        await line.ingress.wait_metric("hookline_ingress_bytes_in_flight", 100_000)
+        await line.router.wait_metric("hookline_router_bytes_in_flight", 100_000)
         line.router.process.send_signal(signal.SIGTERM)
         await line.ingress.wait_missing("router")
         answer = await half.finish()

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hookline.cli import events, flows, messages, services, topics
+from hookline.cli import events, flows, messages, rejections, services, topics
 from hookline.cli.options import (
     DEFAULT_ADMIN,
     DEFAULT_GRPC,
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
+app.add_typer(rejections.app, name="rejections")
 app.add_typer(topics.app, name="topics")
 app.command("ingress")(services.ingress)
 app.command("router")(services.router)

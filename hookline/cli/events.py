@@ -46,6 +46,7 @@ def get_event(
     """One event as JSON: its request and what became of it."""
     from hookline.cli.output import json_text
     from hookline.cli.remote import TIMEOUT_S, Metadata, call
+    from hookline.cli.requests import request_row
     from hookline.v1 import execution_pb2, execution_pb2_grpc
 
     async def ask(channel: Any, metadata: Metadata) -> Any:
@@ -56,7 +57,11 @@ def get_event(
         )
 
     answer = call(router, token, ask)
-    typer.echo(json_text({**_row(answer.summary), "request": _request(answer.event)}))
+    row = _row(answer.summary)
+    if answer.event.from_rejection:
+        row["from_rejection"] = answer.event.from_rejection
+    row["request"] = request_row(answer.event.request)
+    typer.echo(json_text(row))
 
 
 @app.command("tail")
@@ -112,26 +117,3 @@ def _result(result: bytes) -> Any:
         return msgspec.json.decode(result) if result else None
     except msgspec.DecodeError:  # cut at its limit
         return result.decode(errors="replace") + "…"
-
-
-def _request(event: Any) -> dict[str, Any]:
-    request = event.request
-    body = request.body
-    try:
-        content = {"body": body.decode()}
-    except UnicodeDecodeError:
-        import base64
-
-        content = {"body_base64": base64.b64encode(body).decode()}
-    return {
-        "request_id": request.request_id,
-        "method": request.method,
-        "path": request.path,
-        "query": request.query,
-        "remote": request.remote,
-        "headers": [
-            [header.name.decode("latin-1"), header.value.decode("latin-1")]
-            for header in request.headers
-        ],
-        **content,
-    }

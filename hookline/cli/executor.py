@@ -62,7 +62,7 @@ async def running_executor(
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
         journal = Journal(shared.log, shared.topics, shared.metrics, listener)
         attempts = Attempts(shared.metrics)
-        executions = Executions(flows, attempts, journal)
+        executions = Executions(flows, attempts, journal, shared.bodies)
         limits = Limits(
             settings.concurrent_executions,
             settings.unfinished_per_partition,

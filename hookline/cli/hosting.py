@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hookline.body_store import open_body_store
 from hookline.catalog import Catalog
 from hookline.cli.addresses import with_port
 from hookline.cli.admin import serve_admin
@@ -15,8 +16,13 @@ from hookline.cli.ingress import edge_of
 from hookline.cli.log_place import EMBEDDED_PARTITIONS
 from hookline.cli.options import TOKEN_FILE
 from hookline.cli.readiness import Readiness
-from hookline.cli.router import internal_services, revealed, routing_of
-from hookline.cli.wiring import Shared, admin_of, following, secrets_of
+from hookline.cli.router import (
+    bounded_receiver,
+    internal_services,
+    revealed,
+    routing_of,
+)
+from hookline.cli.wiring import Shared, admin_of, body_store_of, following, secrets_of
 from hookline.components import component_types
 from hookline.components.steps import Types
 from hookline.log import Log
@@ -95,6 +101,7 @@ async def hosting(
             log,
             Catalog(log, topics),
             types,
+            body_store_of(settings) or open_body_store(_bodies_in(options.data)),
         )
         routing = routing_of(shared)
         await stack.enter_async_context(following(shared, readiness))
@@ -111,9 +118,9 @@ async def hosting(
         )
         edge = edge_of(options.http, settings)
         counted = EdgeMetrics(process.registry)
-        http = await stack.enter_async_context(
-            serve_http(edge, routing.receiver, counted)
-        )
+        bounded = bounded_receiver(shared, routing)
+        counted.bytes_in_flight.set_function(lambda: bounded.bytes_in_flight)
+        http = await stack.enter_async_context(serve_http(edge, bounded, counted))
         yield Hosted(
             options,
             http=with_port(options.http, http),
@@ -123,6 +130,10 @@ async def hosting(
             log=log,
             topics=topics,
         )
+
+
+def _bodies_in(data: Path) -> str:
+    return (data.absolute() / "bodies").as_uri()
 
 
 def _door(options: Options, settings: Settings) -> Door:

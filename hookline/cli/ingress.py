@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hookline.cli.addresses import address, with_port
 from hookline.cli.admin import serve_admin
+from hookline.cli.descriptors import room_for
 from hookline.cli.process import Facts, run_service
 from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import admin_of
@@ -73,6 +74,11 @@ def edge_of(place: str, settings: Settings) -> Edge:
         head_timeout_s=ingress.head_timeout_s,
         body_timeout_s=ingress.body_timeout_s,
         body_floor_bytes_per_s=ingress.body_floor_bytes_per_s,
+        keepalive_timeout_s=ingress.keepalive_timeout_s,
+        most_connections=room_for(ingress.most_connections),
+        most_connections_per_address=ingress.most_connections_per_address,
+        trusted_proxies=ingress.trusted_proxies,
+        forwarded_header=ingress.forwarded_header.encode(),
         descriptor=descriptor,
     )
 

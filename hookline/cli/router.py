@@ -13,15 +13,21 @@ from hookline.cli.process import Facts, run_service
 from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import Shared, admin_of, following, sharing
 from hookline.errors import BadConfiguration
+from hookline.settings import Router as RouterSettings
 from hookline.settings import Settings
 from hookline.telemetry import Metrics, ProcessMetrics
 from services.console.execution_service import add_executions
 from services.console.history import History
 from services.router.applier import Applier
+from services.router.guards import Failures
+from services.router.in_process import Bounded
+from services.router.rates import Limits
 from services.router.receiver import Receiver
-from services.router.registry import Registry
+from services.router.registry import Admission, Registry
+from services.router.rejections_service import add_rejections
 from services.router.router_service import add_router
 from services.router.serve import Add, Door, router_services, serve_grpc
+from services.router.sources import Sources
 
 EDGE_UNNAMED = (
     "set HOOKLINE_ROUTER__EDGE_TOKENS: tokens by which ingress processes may hand webhooks "
@@ -89,22 +95,63 @@ def run_router(options: RouterOptions) -> None:
 
 def routing_of(shared: Shared) -> Routing:
     """Build the router; before the catalog is followed, so that it sees every flow."""
-    public_url = shared.settings.router.public_url
-    registry = Registry(shared.catalog, shared.secrets, public_url)
+    settings = shared.settings.router
+    most_body_bytes = shared.settings.bodies.most_bytes
+    failures = Failures(settings.failures, settings.failures_per_s)
+    registry = Registry(
+        shared.catalog,
+        shared.secrets,
+        settings.public_url,
+        Admission(settings.routers, failures),
+        most_body_bytes,
+    )
     applier = Applier(
-        shared.catalog, shared.log, shared.topics, shared.secrets, shared.types
+        shared.catalog,
+        shared.log,
+        shared.topics,
+        shared.secrets,
+        shared.types,
+        most_body_bytes=most_body_bytes,
     )
     receiver = Receiver(
-        registry, shared.log, shared.topics, shared.metrics, shared.catalog.caught_up
+        registry,
+        shared.log,
+        shared.topics,
+        shared.metrics,
+        shared.catalog.caught_up,
+        sources=_sources(settings),
+        body_store=shared.bodies,
     )
     return Routing(registry, applier, receiver)
 
 
+def _sources(settings: RouterSettings) -> Sources | None:
+    limits = Limits(
+        requests=settings.source_rate or None,
+        bytes=settings.source_bytes or None,
+        in_flight=settings.source_in_flight or None,
+    )
+    return None if limits == Limits() else Sources(limits, settings.routers)
+
+
 def edge_service(shared: Shared, routing: Routing) -> Add:
     """What ingress processes find on the gRPC port."""
-    most = shared.settings.router.most_bytes_in_flight
+    settings = shared.settings.router
     return lambda server: add_router(
-        routing.receiver, server, most_bytes_in_flight=most
+        routing.receiver,
+        server,
+        most_bytes_in_flight=settings.most_bytes_in_flight,
+        most_upload_bytes=settings.most_upload_bytes,
+    )
+
+
+def bounded_receiver(shared: Shared, routing: Routing) -> Bounded:
+    """What the edge calls where it is in the same process."""
+    settings = shared.settings
+    return Bounded(
+        routing.receiver,
+        settings.ingress.most_bytes_in_flight,
+        settings.router.most_upload_bytes,
     )
 
 
@@ -114,6 +161,9 @@ def internal_services(shared: Shared, routing: Routing) -> tuple[Add, ...]:
     return (
         *router_services(routing.receiver, routing.applier, routing.registry),
         lambda server: add_executions(history, server),
+        lambda server: add_rejections(
+            routing.registry, shared.log, shared.topics, shared.metrics, server
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hookline.body_store import BodyStore, open_body_store
 from hookline.catalog import Catalog
 from hookline.cli.addresses import address
 from hookline.cli.admin import Admin, readiness_answer
@@ -35,6 +36,7 @@ class Shared:
     log: Log
     catalog: Catalog
     types: Types
+    bodies: BodyStore | None = None
 
 
 @asynccontextmanager
@@ -56,6 +58,7 @@ async def sharing(
             log,
             Catalog(log, topics),
             component_types(),
+            body_store_of(settings),
         )
 
 
@@ -82,6 +85,12 @@ def admin_of(place: str, metrics: ProcessMetrics, readiness: Readiness) -> Admin
 
     host, port = address(place, "--admin")
     return Admin(host, port, lambda: readiness_answer(readiness), exposition)
+
+
+def body_store_of(settings: Settings) -> BodyStore | None:
+    """Where large bodies are kept; None where nothing is configured."""
+    place = settings.bodies.store
+    return open_body_store(place) if place else None
 
 
 def secrets_of(environment: Mapping[str, str]) -> Secrets:

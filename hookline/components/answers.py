@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from hookline.errors import RetryableError, StepError, TerminalError
-from hookline.event import Attachment, Message, Value
+from hookline.event import Attachment, InMemory, Message, Value
 from hookline.http_client import Response
 from hookline.template import Template
 
@@ -153,7 +153,7 @@ def _content(who: str, response: Response) -> tuple[Value, dict[str, Attachment]
         except (LookupError, UnicodeDecodeError):
             pass
     name = f"payload{mimetypes.guess_extension(kind) or '.bin'}"
-    return {}, {name: Attachment(content_type, response.body)}
+    return {}, {name: Attachment(content_type, InMemory(response.body))}
 
 
 def _json(who: str, response: Response) -> Value:

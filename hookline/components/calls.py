@@ -10,10 +10,12 @@ import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hookline import components
+from hookline.components.files import form_of, named
 from hookline.errors import TerminalError
-from hookline.event import Message, Value
-from hookline.flow import Duration, Method
-from hookline.http_client import OutgoingRequest
+from hookline.event import Content, InMemory, Message, Value
+from hookline.flow import Method
+from hookline.flow_fields import Duration
+from hookline.http_client import OutgoingRequest, Streamed
 from hookline.template import Template
 
 TIMEOUT_S: Final = 30.0
@@ -55,12 +57,21 @@ class CallParameters(components.Parameters):
     headers: Object | None = None
     body: Template | None = None
     raw: bool = False
+    attachment: Template | None = None
+    attachments: Template | None = None
     timeout: Duration = TIMEOUT_S
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
         if self.raw and self.body is not None:
             raise ValueError("raw sends the event's own bytes: leave out body or raw")
+        one = [self.raw, self.attachment is not None, self.attachments is not None]
+        if sum(one) > 1:
+            raise ValueError("write one of raw, attachment and attachments")
+        if self.attachment is not None and self.body is not None:
+            raise ValueError(
+                "attachment is the whole body: leave out body, or write attachments"
+            )
         return self
 
 
@@ -72,13 +83,19 @@ def request_for(
     headers = standing_headers(message)
     if content_type:
         headers["content-type"] = content_type
+    coding = message.run.trigger.headers.get("content-encoding")
+    if parameters.raw and coding:
+        headers["content-encoding"] = coding
     if parameters.headers is not None:
         rendered = _texts(parameters.headers, message)
         headers |= {name.lower(): value for name, value in rendered.items()}
     url = parameters.url.text(message)
     if query is not None:
         url = with_query(url, _pairs(query, message))
-    return OutgoingRequest(parameters.method, url, headers, body, parameters.timeout)
+    held, streamed = (body, None) if isinstance(body, bytes) else (b"", body)
+    return OutgoingRequest(
+        parameters.method, url, headers, held, parameters.timeout, streamed
+    )
 
 
 def standing_headers(message: Message) -> dict[str, str]:
@@ -118,19 +135,31 @@ def with_query(url: str, pairs: list[tuple[str, str]]) -> str:
     return f"{front}{joint}{urlencode(pairs)}{mark}{fragment}"
 
 
-def _content(parameters: CallParameters, message: Message) -> tuple[str, bytes]:
+def _content(
+    parameters: CallParameters, message: Message
+) -> tuple[str, bytes | Streamed]:
     if parameters.raw:
         trigger = message.run.trigger
-        return trigger.content_type, trigger.raw_body
+        return trigger.content_type, _at_hand(trigger.raw_body)
+    if parameters.attachment is not None:
+        attachment = named(parameters.attachment, message)
+        return attachment.content_type, _at_hand(attachment.content)
     if parameters.body is not None:
         value = parameters.body.value(message)
-    elif parameters.method in WITHOUT_BODY:
+    elif parameters.method in WITHOUT_BODY and parameters.attachments is None:
         return "", b""
     else:
         value = message.body
+    if parameters.attachments is not None:
+        form = form_of(parameters.attachments, value, message)
+        return form.content_type, form
     if isinstance(value, str):
         return "text/plain; charset=utf-8", value.encode(errors="replace")
     return "application/json", encoded(value)
+
+
+def _at_hand(content: Content) -> bytes | Streamed:
+    return content.content if isinstance(content, InMemory) else content
 
 
 def _texts(template: Template, message: Message) -> dict[str, str]:

@@ -7,7 +7,11 @@ with:
     query     names and values, added to the URL; a list repeats its name
     body      a value is sent as JSON, a string as text. Without it the message's own body
               is sent, with GET and DELETE none
-    raw       true: the event's own bytes and content type are sent
+    raw       true: the event's own bytes are sent, with their type and coding
+    attachment   the name of the attachment that is the body, with its content type
+    attachments  "*" for all, or a list of names: sent as multipart/form-data, as `file`
+              after the fields of the body, an object; or an object of field names and
+              file names. Files of any size are streamed from where they are
     timeout   from connecting to the last byte, 30 s if nothing is said
     expect    the status, or list of statuses, that count as success: any 2xx if nothing
               is said

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import hmac
 import re
+from dataclasses import replace
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -12,12 +13,13 @@ from pydantic import Field, model_validator
 
 from hookline import components
 from hookline.errors import TerminalError
-from hookline.event import Message
+from hookline.event import Message, check_held
 from hookline.flow import Secret, SecretList
 from hookline.http_client import OutgoingRequest
 
 PLACE: Final = re.compile(r"\{(\w+)\}")
 PLACES: Final = frozenset({"body", "ts", "id", "url", "method", "query"})
+MOST_SIGNED_BYTES: Final = 16 * 1024 * 1024
 WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
 
 
@@ -128,6 +130,19 @@ class HmacSignature(components.Parameters):
                 return base64.b64encode(digest).decode()
             case "base64url":
                 return base64.urlsafe_b64encode(digest).decode()
+
+
+async def with_body_at_hand(request: OutgoingRequest) -> OutgoingRequest:
+    """The request with its body in memory, as its signature needs it.
+
+    Raises TerminalError where it is too large for that.
+    """
+    streamed = request.streamed
+    if streamed is None:
+        return request
+    check_held(streamed.size, MOST_SIGNED_BYTES)
+    body = b"".join([piece async for piece in streamed.read()])
+    return replace(request, body=body, streamed=None)
 
 
 Signature = Annotated[StandardSignature | HmacSignature, Field(discriminator="type")]

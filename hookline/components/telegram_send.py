@@ -29,7 +29,8 @@ from hookline.components import Effect, Resources, answers
 from hookline.components.calls import TIMEOUT_S, Url, json_request, standing_headers
 from hookline.errors import StepError, TerminalError
 from hookline.event import Message
-from hookline.flow import Duration, Secret
+from hookline.flow import Secret
+from hookline.flow_fields import Duration
 from hookline.http_client import Response
 from hookline.template import Template
 

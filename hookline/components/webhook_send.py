@@ -6,7 +6,11 @@ with:
     headers   names and values; those whose value is nothing are left out
     body      a value is sent as JSON, a string as text. Without it the message's own body
               is sent, with GET and DELETE none
-    raw       true: the event's own bytes and content type are passed on
+    raw       true: the event's own bytes are passed on, with their type and coding
+    attachment   the name of the attachment that is the body, with its content type
+    attachments  "*" for all, or a list of names: sent as multipart/form-data, as `file`
+              after the fields of the body, an object; or an object of field names and
+              file names. Files of any size are streamed from where they are
     timeout   from connecting to the last byte, 30 s if nothing is said
     sign      how the receiver can tell that it was you:
               {type: standard, secret: "${secret:NAME}"} by Standard Webhooks, with
@@ -39,7 +43,7 @@ from typing import ClassVar
 
 from hookline.components import Effect, Resources, answers
 from hookline.components.calls import CallParameters, request_for
-from hookline.components.signing import Signature
+from hookline.components.signing import Signature, with_body_at_hand
 from hookline.event import Message
 from hookline.http_client import origin
 
@@ -64,6 +68,7 @@ class WebhookSend:
         request = request_for(parameters, message)
         who = origin(request.url)
         if (sign := parameters.sign) is not None:
+            request = await with_body_at_hand(request)
             signature = sign.headers(request, message, int(time.time()))
             request = replace(request, headers={**request.headers, **signature})
         response = await self._http.send(request)

@@ -41,7 +41,8 @@ from hookline.components.calls import TIMEOUT_S, Url, json_request, standing_hea
 from hookline.components.x_text import LIMIT, weighted_length
 from hookline.errors import RetryableError, StepError, TerminalError
 from hookline.event import Message
-from hookline.flow import Duration, Secret
+from hookline.flow import Secret
+from hookline.flow_fields import Duration
 from hookline.http_client import Response, Unanswered
 from hookline.template import Template
 

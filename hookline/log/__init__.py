@@ -20,8 +20,9 @@ in between. If the future fails with `Unavailable` the record *may or may not* b
 log, now or after a restart; so a repeated append may leave it there twice. Now and then
 a record is there twice though its future did not fail; every reader must tolerate a
 record that was seen before. `TooLarge` means that the record was refused, and is not in
-the log. The future fails within the log's append deadline, whatever the disk or the
-network does; a full buffer fails it at once.
+the log; `NotAppended`, which is an `Unavailable`, that the log did not begin to take it:
+it is not there either. The future fails within the log's append deadline, whatever the
+disk or the network does; a full buffer, or a log that closes, fails it at once and so.
 
 **Assignments.** The partitions of a topic are shared among the members of a group: each
 partition belongs to at most one. An assignment begins where the group's last commit
@@ -36,6 +37,9 @@ records behind the last commit come again.
 there for a while, before it. A record without a value takes the key out. `follow` reads
 all of it in order, says once that it has caught up, and goes on with what comes.
 
+**Bounded topics** forget their oldest records by themselves: in each partition those
+beyond so many bytes, and those older than that, now or somewhat later.
+
 **Trim** forgets records before an offset. Reading them afterwards gives nothing.
 """
 
@@ -48,6 +52,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 __all__ = [
     "CAUGHT_UP",
     "Assignment",
+    "Bound",
     "Bounds",
     "CaughtUp",
     "Commit",
@@ -59,6 +64,13 @@ __all__ = [
 ]
 
 
+class Bound(NamedTuple):
+    """What a partition keeps: so many bytes of records, none older than that."""
+
+    most_bytes: int
+    most_age_s: int
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic: its name without the prefix, its number of partitions, and its kind."""
@@ -66,6 +78,7 @@ class Topic:
     name: str
     partitions: int = 1
     compacted: bool = False
+    bound: Bound | None = None
 
 
 class Position(NamedTuple):
@@ -140,7 +153,17 @@ class Log(Protocol):
         ...
 
     def append(self, topic: Topic, key: bytes, value: bytes | None) -> Future[Position]:
-        """One future a record. `Unavailable`: unknown whether it is in the log."""
+        """One future a record. `Unavailable`: unknown whether it is in the log.
+
+        Unless it is `NotAppended`.
+        """
+        ...
+
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records, of so many bytes in all, fit into its buffer now.
+
+        If they are appended before anything else happens, none is refused as too much.
+        """
         ...
 
     def assignments(self, topic: Topic, group: str) -> AsyncIterator[Assignment]:

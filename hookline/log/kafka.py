@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from hookline.errors import BadConfiguration, Error, Unavailable
+from hookline.errors import BadConfiguration, Error, NotAppended, Unavailable
 from hookline.log import Bounds, CaughtUp, Position, Record, Topic, partition_of
 from hookline.log.kafka_assignment import KafkaAssignment
 from hookline.log.kafka_cluster import Cluster, Durability
@@ -73,13 +73,17 @@ class KafkaLog:
         """One future a record; see the contract."""
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closing:
-            fail(future, Unavailable("The log is closing: try again later."))
+            fail(future, NotAppended("The log is closing: try again later."))
             return future
         self._overdue.append((self._loop.time() + self._deadline_s, future))
         name = self._cluster.name_of(topic.name)
         partition = partition_of(key, topic.partitions)
         self._writer.append(name, partition, key, value, future)
         return future
+
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records would be taken now."""
+        return not self._closing and self._writer.has_room(records, size)
 
     async def assignments(
         self, topic: Topic, group: str

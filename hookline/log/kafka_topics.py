@@ -25,6 +25,7 @@ from hookline.log.kafka_cluster import Cluster, Durability
 
 READY_MS: Final = 15_000
 SEGMENT_MS: Final = 24 * 60 * 60 * 1000
+LEAST_SEGMENT_BYTES: Final = 1024 * 1024
 UNKNOWN_TOPIC: Final = 3
 NO_LIMIT: Final = "-1"
 RETRY_S: Final = 0.2
@@ -45,8 +46,20 @@ def wanted_configs(
     }
     if topic.compacted:
         return {**wanted, "cleanup.policy": "compact", "segment.ms": str(SEGMENT_MS)}
-    never = {"retention.ms": NO_LIMIT, "retention.bytes": NO_LIMIT}
-    return {**wanted, **never, "cleanup.policy": "delete"}
+    return {**wanted, **_retention(topic), "cleanup.policy": "delete"}
+
+
+def _retention(topic: Topic) -> dict[str, str]:
+    if topic.bound is None:
+        return {"retention.ms": NO_LIMIT, "retention.bytes": NO_LIMIT}
+    most_bytes, most_age_s = topic.bound
+    return {
+        "retention.ms": str(most_age_s * 1000),
+        "retention.bytes": str(most_bytes),
+        # Only whole segments go, and never the newest.
+        "segment.bytes": str(max(most_bytes // 4, LEAST_SEGMENT_BYTES)),
+        "segment.ms": str(SEGMENT_MS),
+    }
 
 
 async def create_topics(
@@ -226,14 +239,19 @@ def _equal(found: str, wanted: str) -> bool:
     return found == wanted
 
 
+def _as_limited(found: str, wanted: str) -> bool:
+    """No limit where none is wanted; else any, for how much is the operator's choice."""
+    return found == wanted if wanted == NO_LIMIT else found not in ("", NO_LIMIT)
+
+
 CHECKED: Final[Mapping[str, Callable[[str, str], bool]]] = {
     "min.insync.replicas": _at_least,
     "unclean.leader.election.enable": _equal,
     "max.message.bytes": _at_least,
     "cleanup.policy": _equal,
     "message.timestamp.type": _equal,
-    "retention.ms": _equal,
-    "retention.bytes": _equal,
+    "retention.ms": _as_limited,
+    "retention.bytes": _as_limited,
 }
 
 

@@ -24,7 +24,7 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from hookline.errors import Error, TooLarge, Unavailable
+from hookline.errors import Error, NotAppended, TooLarge, Unavailable
 from hookline.log import Position
 from hookline.log.kafka_cluster import Cluster
 from hookline.log.kafka_producer import Network, Producer, Turn
@@ -140,14 +140,14 @@ class Writer:
         producer = self._producer
         size = len(value or b"") + OVERHEAD_BYTES
         if producer is None or self._pending_bytes + size > self._most_pending_bytes:
-            fail(future, Unavailable("The log takes no more now: try again later."))
+            fail(future, NotAppended("The log takes no more now: try again later."))
             return
         generation = self._generation
         append = Append(self, generation, size, future)
         try:
             sent = producer.put(TopicPartition(name, partition), key, value)
         except KafkaError as error:
-            fail(future, _sentence(error))
+            fail(future, _refusal(error))
             return
         if not self._pending_bytes:
             self._last_news = time.monotonic()
@@ -155,6 +155,11 @@ class Writer:
         self._pending[generation] = self._pending.get(generation, 0) + size
         sent.add_callback(append.succeeded)
         sent.add_errback(append.failed)
+
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records would be taken now."""
+        needed = self._pending_bytes + size + records * OVERHEAD_BYTES
+        return self._producer is not None and needed <= self._most_pending_bytes
 
     def tell(self, append: Append, outcome: Position | BaseException) -> None:
         """Pass an outcome to the loop; one wake-up for all that come together."""
@@ -277,6 +282,12 @@ def fail(future: "asyncio.Future[Any]", error: Error) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # whoever appended may have left; that is no news
+
+
+def _refusal(error: BaseException) -> Error:
+    """Why the client did not take a record."""
+    told = _sentence(error)
+    return NotAppended(str(told)) if isinstance(told, Unavailable) else told
 
 
 def _sentence(error: BaseException) -> Error:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-from hookline.errors import BadConfiguration, Error, Unavailable
+from hookline.errors import BadConfiguration, Error, NotAppended, Unavailable
 from hookline.log import (
     CAUGHT_UP,
     Bounds,
@@ -164,12 +164,17 @@ class SqliteLog:
         table = self._tables[topic.name, partition_of(key, topic.partitions)]
         future: asyncio.Future[Position] = self._loop.create_future()
         if self.closing or self._pending_bytes > self._most_pending_bytes:
-            _fail(future, Unavailable("Too much waits for the log: try again later."))
+            _fail(future, NotAppended("Too much waits for the log: try again later."))
             return future
         self._pending_bytes += len(value or b"") + OVERHEAD_BYTES
         self._overdue.append((self._loop.time() + self._deadline_s, future))
         self._writer.put(Append(table, key, value, future))
         return future
+
+    def has_room(self, records: int, size: int) -> bool:
+        """Whether so many records would be taken now."""
+        needed = size + records * OVERHEAD_BYTES
+        return self.healthy and self._pending_bytes + needed <= self._most_pending_bytes
 
     async def change(self, operation: Any) -> Any:
         """Carry an operation out in the writer's next transaction."""

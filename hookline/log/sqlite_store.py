@@ -17,6 +17,7 @@ import apsw
 
 from hookline.errors import BadConfiguration, Error
 from hookline.log import Bounds, Commit, Record, Topic
+from hookline.log.sqlite_bound import BoundedTables
 
 PASSIVE_PAGES: Final = 1_000
 RESTART_PAGES: Final = 4_000
@@ -134,6 +135,7 @@ class Store:
         self._read_only = read_only
         self._wal_pages = 0
         self._passive_at = PASSIVE_PAGES
+        self._bounded = BoundedTables()
         self._connection = self._open()
 
     def reopen(self) -> None:
@@ -177,7 +179,7 @@ class Store:
             offsets.append(offset)
             crc = zlib.crc32(value or b"")
             by_table[table] += (offset, now_ms, key, crc, value)
-        results = self._transaction(by_table, operations)
+        results = self._transaction(by_table, operations, now_ms)
         for table, end in ends.items():
             table.end = end
         return offsets, now_ms, results
@@ -186,18 +188,21 @@ class Store:
         self,
         by_table: dict[Table, list[Any]],
         operations: Sequence[Operation],
+        now_ms: int,
     ) -> list[Any]:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             for table, values in by_table.items():
                 _insert(connection, table, values)
+            held = self._bounded.forget(connection, by_table, now_ms)
             results = [operation(connection) for operation in operations]
             connection.execute("COMMIT")
         except apsw.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self._bounded.settle(held)
         return results
 
     def checkpoint_if_due(self) -> None:
@@ -289,6 +294,8 @@ class Store:
         self._path.chmod(0o600)
         with connection:
             _create(connection, self._tables)
+            now_ms = time.time_ns() // 1_000_000
+            self._bounded.load(connection, list(self._tables.values()), now_ms)
         self._connection = connection
         for table in self._tables.values():
             table.end = self.bounds(table).end

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from hookline.errors import Unavailable
+from hookline.errors import NotAppended, Unavailable
 from hookline.log.sqlite_store import Operation, Store, Table
 from hookline.telemetry import get_logger
 
@@ -110,7 +110,8 @@ class Writer:
             self._wake.clear()
             items = self._take()
             if self._broken and not self._reopen_if_due():
-                self._fail(items, self._error("the disk does not answer"))
+                # Nothing of them has reached the file.
+                self._fail(items, NotAppended(_sentence("the disk does not answer")))
             elif items:
                 self._write(items)
         self._store.close()
@@ -168,10 +169,14 @@ class Writer:
         self._tell(Failed(appends, changes, error, reopened=False))
 
     def _error(self, why: str) -> Unavailable:
-        return Unavailable(f"The log cannot be written now ({why}): try again later.")
+        return Unavailable(_sentence(why))
 
     def _tell(self, outcome: Written | Failed) -> None:
         try:
             self._loop.call_soon_threadsafe(self._done, outcome)
         except RuntimeError:
             return  # the loop has ended; nobody waits any more
+
+
+def _sentence(why: str) -> str:
+    return f"The log cannot be written now ({why}): try again later."

@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from uuid import UUID
 
-from hookline.log import Log, Record, Topic, partition_of
+from hookline.log import Log, Record, partition_of
+from hookline.log.search import backwards, first_since, id_time_ms, records
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 
-WINDOW = 1024
-MOST_SCANNED = 200_000
 SKEW_MS = 5_000
 TAIL_PAUSE_S = 0.2
-UUID7 = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class History:
 
     async def find(self, event_id: str) -> Found | None:
         """The event with this id."""
-        accepted_ms = _time_of(event_id)
+        accepted_ms = id_time_ms(event_id)
         if accepted_ms is None:
             return None
         for partition in range(self._events.partitions):
@@ -71,7 +68,9 @@ class History:
                 for partition in self._partitions(flow_id):
                     key = topic.name, partition
                     end = (await self._log.bounds(topic, partition)).end
-                    async for record in self._records(topic, partition, at[key], end):
+                    async for record in records(
+                        self._log, topic, partition, at[key], end
+                    ):
                         summary = _tailed(topic is self._events, record)
                         if not flow_id or summary.flow_id == flow_id:
                             yield summary
@@ -87,86 +86,43 @@ class History:
 
     async def _newest_in(self, partition: int, flow_id: str, limit: int) -> list[Found]:
         wanted = flow_id.encode()
-        records: list[Record] = []
-        async for record in self._backwards(self._events, partition):
+        found: list[Record] = []
+        async for record in backwards(self._log, self._events, partition):
             if not flow_id or record.key == wanted:
-                records.append(record)
-            if len(records) >= limit:
+                found.append(record)
+            if len(found) >= limit:
                 break
-        return await self._with_ends(partition, records)
+        return await self._with_ends(partition, found)
 
-    async def _with_ends(self, partition: int, records: list[Record]) -> list[Found]:
-        if not records:
+    async def _with_ends(self, partition: int, found: list[Record]) -> list[Found]:
+        if not found:
             return []
-        oldest_ms = min(record.appended_at_ms for record in records)
-        missing = {record.offset for record in records}
+        oldest_ms = min(record.appended_at_ms for record in found)
+        missing = {record.offset for record in found}
         ends: dict[int, execution_pb2.ExecutionEnded] = {}
-        async for record in self._backwards(self._executions, partition):
+        async for record in backwards(self._log, self._executions, partition):
             if not missing or record.appended_at_ms < oldest_ms - SKEW_MS:
                 break
             entry = execution_pb2.JournalEntry.FromString(record.value or b"")
             if entry.event_offset in missing:
                 missing.discard(entry.event_offset)
                 ends[entry.event_offset] = entry.ended
-        return [_found(record, ends.get(record.offset)) for record in records]
+        return [_found(record, ends.get(record.offset)) for record in found]
 
     async def _find_in(
         self, partition: int, event_id: str, accepted_ms: int
     ) -> Record | None:
-        start = await self._first_since(partition, accepted_ms - SKEW_MS)
+        start = await first_since(
+            self._log, self._events, partition, accepted_ms - SKEW_MS
+        )
         end = (await self._log.bounds(self._events, partition)).end
         wanted = event_id.encode()
-        async for record in self._records(self._events, partition, start, end):
+        async for record in records(self._log, self._events, partition, start, end):
             if wanted in (record.value or b""):
                 return record
             if record.appended_at_ms > accepted_ms + 60_000:
                 break
         return None
-
-    async def _first_since(self, partition: int, since_ms: int) -> int:
-        """The first offset whose record was appended at or after a time."""
-        low, high = await self._log.bounds(self._events, partition)
-        while low < high:
-            middle = (low + high) // 2
-            record = await self._first(partition, middle, high)
-            if record is None or record.appended_at_ms >= since_ms:
-                high = middle
-            else:
-                low = record.offset + 1
-        return low
-
-    async def _first(self, partition: int, start: int, end: int) -> Record | None:
-        async for record in self._records(
-            self._events, partition, start, min(end, start + WINDOW)
-        ):
-            return record
-        return None
-
-    async def _records(
-        self, topic: Topic, partition: int, start: int, end: int
-    ) -> AsyncIterator[Record]:
-        async for batch in self._log.read(topic, partition, start, end):
-            for record in batch:
-                yield record
-
-    async def _backwards(self, topic: Topic, partition: int) -> AsyncIterator[Record]:
-        """Records from the newest on, at most so many that an answer comes in time."""
-        start, end = await self._log.bounds(topic, partition)
-        lowest = max(start, end - MOST_SCANNED)
-        while end > lowest:
-            since = max(lowest, end - WINDOW)
-            window = [r async for r in self._records(topic, partition, since, end)]
-            for record in reversed(window):
-                yield record
-            end = since
-
-
-def _time_of(event_id: str) -> int | None:
-    try:
-        uuid = UUID(event_id)
-    except ValueError:
-        return None
-    return uuid.int >> 80 if uuid.version == UUID7 else None
 
 
 def _found(record: Record, ended: execution_pb2.ExecutionEnded | None) -> Found:

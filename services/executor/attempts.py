@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from hookline.components import Effect
 from hookline.components.steps import BoundStep
-from hookline.errors import MissingSecret, RetryableError, TerminalError
+from hookline.errors import MissingSecret, RetryableError, TerminalError, Unavailable
 from hookline.event import Message
 from hookline.flow import Retry
 from hookline.telemetry import Metrics, get_logger
 from services.executor.failure import StepFailed
 from services.executor.tenure import Tenure
 
+STORE_AGAIN_S = 2.0
 logger = get_logger(__name__)
 
 
@@ -41,6 +42,12 @@ class Attempts:
                 await tenure.wait_held()
             try:
                 return await _attempt(step, message), attempt
+            except Unavailable as error:
+                # The body store's, whose absence is no fault of the step: it is not
+                # counted, and no dead letter comes of it.
+                self._log_failure(step, message, attempt, error)
+                await tenure.wait(STORE_AGAIN_S)
+                continue
             except RetryableError as error:
                 failed: RetryableError = error
             except TerminalError as error:
@@ -64,13 +71,13 @@ class Attempts:
             step=step.id,
             attempt=attempt,
             of=step.retry.maximum_attempts,
-            retryable=isinstance(error, RetryableError),
+            retryable=not isinstance(error, TerminalError),
             error=str(error),
         )
 
 
 async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
-    """One attempt. Raises RetryableError or TerminalError, nothing else."""
+    """One attempt. Raises RetryableError, TerminalError or Unavailable, nothing else."""
     component = step.component
     if component.effect is Effect.PURE:
         return await _run(step, message)
@@ -87,7 +94,7 @@ async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
 async def _run(step: BoundStep, message: Message) -> Sequence[Message]:
     try:
         return await step.component.run(message)
-    except (RetryableError, TerminalError, TimeoutError):
+    except (RetryableError, TerminalError, Unavailable, TimeoutError):
         raise
     except MissingSecret as error:
         raise RetryableError(str(error)) from error

@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from hookline.bodies import trigger_of
+from hookline.body_store import BodyStore
 from hookline.components.steps import BoundStep
-from hookline.errors import Rejected, TerminalError
-from hookline.event import EventId, FlowId, Message, Run, Value
+from hookline.errors import TerminalError
+from hookline.event import Message, Value
 from hookline.log import Record
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.attempts import Attempts
 from services.executor.failure import StepFailed
-from services.executor.flows import BoundFlow, Flows
+from services.executor.flows import Flows
 from services.executor.journal import Ended, Finish, Journal
+from services.executor.opening import first_message
+from services.executor.room import Room
 from services.executor.tenure import Tenure
 
 FAILED = execution_pb2.STATUS_FAILED
@@ -39,7 +41,15 @@ class Progress:
 class Executions:
     """Runs events."""
 
-    def __init__(self, flows: Flows, attempts: Attempts, journal: Journal) -> None:
+    def __init__(
+        self,
+        flows: Flows,
+        attempts: Attempts,
+        journal: Journal,
+        bodies: BodyStore | None = None,
+    ) -> None:
+        self._bodies = bodies
+        self._room = Room()
         self._flows = flows
         self._attempts = attempts
         self._journal = journal
@@ -62,8 +72,9 @@ class Executions:
         progress = Progress()
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
-            message = first_message(event, bound)
-            await self._continue(bound.steps, 0, message, progress, tenure)
+            with self._room.share() as share:
+                message = await first_message(event, bound, self._bodies, tenure, share)
+                await self._continue(bound.steps, 0, message, progress, tenure)
         except StepFailed as failure:
             progress.attempts += failure.attempts
             ended = Ended(FAILED, started_at_us, progress.attempts)
@@ -122,22 +133,3 @@ def _keep(step: BoundStep, message: Message) -> None:
         "headers": message.headers,
         "status": message.status,
     }
-
-
-def first_message(event: event_pb2.Event, bound: BoundFlow) -> Message:
-    """The message that the first step gets. Raises StepFailed where it cannot be had."""
-    try:
-        trigger, attachments = trigger_of(event.request, raw=bound.flow.webhook.raw)
-    except Rejected as error:
-        failure = TerminalError(f"the body cannot be read: {error}")
-        raise StepFailed("", 0, failure) from error
-    run = Run(
-        event_id=EventId(event.id),
-        flow_id=FlowId(event.flow_id),
-        flow_version=event.flow_version,
-        flow_name=bound.flow.name,
-        accepted_at_us=event.accepted_at_us,
-        trigger=trigger,
-        variables=bound.flow.vars,
-    )
-    return Message(run, trigger.body, trigger.headers, attachments)

@@ -4,50 +4,30 @@ Raw body bytes and header pairs go on as they were sent. The answer waits for th
 never the other way round.
 """
 
-import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Protocol
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
-from aiohttp.web_exceptions import HTTPException
 
-from hookline.errors import Malformed, TooLarge, TooSlow
 from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
+from services.ingress.back_seat import BackSeat
+from services.ingress.body import Body, Read
+from services.ingress.connection import Connection
+from services.ingress.expectation import invitation
+from services.ingress.framing import unclear
 from services.ingress.replies import answer, problem
 
 PREFIX = "/hook/"
 # Ids need to differ, not to be secret; the system's source would cost a call each.
 RANDOM = Random(os.urandom(16))  # noqa: S311
 REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-# What reading a body raises when its framing is broken, or its sender gone.
-BROKEN = (web.RequestPayloadError, HTTPException, HttpProcessingError, ConnectionError)
+# What is here already is handed on whole, as long as the log takes it in line.
+WHOLE_BYTES = 256 * 1024
 NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
-
-
-def _uncounted(_size: int) -> None:
-    """Count nothing."""
-
-
-class ReadBody(Protocol):
-    """Reads a body on its way: all of it, of at most so many bytes.
-
-    Raises TooLarge, TooSlow or Malformed, and what `count` raises, which is told the size
-    of each piece as it comes. What has come stays, so after TooLarge it may be called
-    again with a higher limit.
-    """
-
-    def __call__(
-        self, limit: int, count: Callable[[int], None] = _uncounted, /
-    ) -> Awaitable[bytes]:
-        """Read it to its end."""
-        ...
 
 
 class Router(Protocol):
@@ -61,7 +41,7 @@ class Router(Protocol):
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
     ) -> event_pb2.Outcome:
         """Judge a request whose body is still on its way."""
         ...
@@ -74,11 +54,14 @@ class Ingress:
         self, router: Router, *, body_timeout_s: float, body_floor_bytes_per_s: int
     ) -> None:
         self._router = router
+        self._back_seat = BackSeat()
         self._body_timeout_s = body_timeout_s
         self._body_floor = body_floor_bytes_per_s
 
     async def receive(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
+        if (text := unclear(http)) is not None:
+            return _ended(text, http)
         try:
             request = _as_request(http)
         except UnicodeEncodeError:
@@ -87,52 +70,28 @@ class Ingress:
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
         content = http.content
-        if content.is_eof() and content.exception() is None:
+        if (
+            content.is_eof()
+            and content.exception() is None
+            and content.total_bytes <= WHOLE_BYTES
+        ):
             request.body = content.read_nowait(-1)
-            return answer(await self._router.receive(request))
-        body = Body(content, self._body_timeout_s, self._body_floor)
+            return answer(await self._judged(request))
+        invite = invitation(http)
+        body = Body(content, self._body_timeout_s, self._body_floor, invite)
         outcome = await self._router.upload(request, http.content_length, body.read)
+        await self._back_seat.wait(outcome)
         response = answer(outcome)
         if not content.is_eof():
             # What was not read is not waited for: the connection ends with the answer.
             response.force_close()
         return response
 
-
-class Body:
-    """A body on its way; keeps the contract of `ReadBody` with `read`."""
-
-    def __init__(
-        self, content: StreamReader, timeout_s: float, floor_bytes_per_s: int
-    ) -> None:
-        self._content = content
-        self._timeout_s = timeout_s
-        self._floor = floor_bytes_per_s
-        self._begun = time.monotonic()
-        self._chunks = bytearray()
-
-    async def read(
-        self, limit: int, count: Callable[[int], None] = _uncounted, /
-    ) -> bytes:
-        """Read it to its end."""
-        try:
-            while len(self._chunks) <= limit and not self._content.at_eof():
-                async with asyncio.timeout(self._patience()):
-                    chunk = await self._content.readany()
-                count(len(chunk))
-                self._chunks += chunk
-        except TimeoutError as error:
-            raise TooSlow("The body did not arrive in time: send it again.") from error
-        except BROKEN as error:
-            raise Malformed(f"The body broke off: {error}") from error
-        if len(self._chunks) > limit:
-            raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
-        return bytes(self._chunks)
-
-    def _patience(self) -> float:
-        """Seconds until the body has fallen below the floor of its rate."""
-        allowed = self._timeout_s + len(self._chunks) / self._floor
-        return max(0.0, self._begun + allowed - time.monotonic())
+    async def _judged(self, request: event_pb2.Request) -> event_pb2.Outcome:
+        """The verdict on a request; a refused sender takes the back seat."""
+        outcome = await self._router.receive(request)
+        await self._back_seat.wait(outcome)
+        return outcome
 
 
 def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
@@ -160,12 +119,19 @@ def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
     )
 
 
+def _ended(text: str, http: web.BaseRequest) -> web.StreamResponse:
+    """A refusal with which the connection ends: what comes next on it is in doubt."""
+    response = problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
+    response.force_close()
+    return response
+
+
 def _request_id(http: web.BaseRequest) -> str:
     sent = http.headers.get("x-request-id", "")
     return sent if REQUEST_ID.fullmatch(sent) else f"{RANDOM.getrandbits(128):032x}"
 
 
 def _remote(http: web.BaseRequest) -> str:
-    """The sender's address; the connection knows it, and remembers."""
-    peer = http.protocol.peername
-    return str(peer[0]) if isinstance(peer, tuple) else ""
+    """The sender's address; its connection knows."""
+    connection = http.protocol
+    return connection.remote(http) if isinstance(connection, Connection) else ""

@@ -1,23 +1,29 @@
 """How many bytes of requests the edge holds whose outcome is not there yet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from hookline.errors import Unavailable
+from hookline.shares import Shares
+from services.ingress.senders import share_of
 
 # What a request that waits holds besides its bytes: a connection, its parser and its
 # task, as measured.
 OVERHEAD_BYTES: Final = 16 * 1024
 FULL = "Too many requests are on their way: send this one again later."
-Count = Callable[[int], None]
 
 
 class ByteBound:
-    """The bound of one ingress process."""
+    """The bound of one ingress process.
+
+    Of bodies on their way it takes half at most, and of them senders have shares: who
+    begins many and ends none holds neither what is complete nor other senders back.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._arriving = Shares(most // 2)
         self.taken = 0
 
     def take(self, size: int) -> None:
@@ -31,16 +37,45 @@ class ByteBound:
         self.taken -= size
 
     @contextmanager
-    def counting(self) -> Iterator[Count]:
-        """Gives what counts bytes as they come; all are given back at the end."""
-        counted = 0
-
-        def count(size: int) -> None:
-            nonlocal counted
-            self.take(size)
-            counted += size
-
+    def holding(self, remote: str) -> Iterator["Arriving"]:
+        """What a body on its way holds; it ends with the block."""
+        arriving = Arriving(self, self._arriving, share_of(remote))
         try:
-            yield count
+            yield arriving
         finally:
-            self.give(counted)
+            arriving.end()
+
+
+class Arriving:
+    """What one body holds, on its way and then as a whole."""
+
+    def __init__(self, bound: ByteBound, shares: Shares, source: str) -> None:
+        self._bound = bound
+        self._shares: Shares | None = shares
+        self._source = source
+        self._held = 0
+
+    def hold(self, size: int) -> None:
+        """Hold so many bytes more, fewer where negative. Raises Unavailable."""
+        if size > 0:
+            self._bound.take(size)
+            shares = self._shares
+            if shares is not None and not shares.take(self._source, size):
+                self._bound.give(size)
+                raise Unavailable(FULL)
+        else:
+            self._bound.give(-size)
+            if self._shares is not None:
+                self._shares.give(self._source, -size)
+        self._held += size
+
+    def complete(self) -> None:
+        """All of it is here: its sender is waited for no more."""
+        if self._shares is not None:
+            self._shares.give(self._source, self._held)
+            self._shares = None
+
+    def end(self) -> None:
+        """Hold nothing any more."""
+        self.complete()
+        self._bound.give(self._held)

@@ -11,15 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from hookline.errors import Rejected, TooLarge, Unavailable
+from hookline.errors import Rejected, Unavailable
 from hookline.outcomes import rejection
 from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
-from services.ingress.app import ReadBody
-from services.ingress.byte_bound import OVERHEAD_BYTES, ByteBound, Count
+from services.ingress.body import MOST_PIECE_BYTES, Read
+from services.ingress.byte_bound import OVERHEAD_BYTES, Arriving, ByteBound
+from services.ingress.expectation import waits
 from services.ingress.router_stream import Waiting
 from services.ingress.spread import NOWHERE, Spread
-from services.ingress.upload import upload
+from services.ingress.upload import Next, upload
 
 IN_LINE_BYTES: Final = 64 * 1024
 
@@ -99,23 +100,26 @@ class RouterClient:
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
     ) -> event_pb2.Outcome:
         """Have a request judged whose body is on its way. Never raises.
 
-        A small body goes in line with its head; of a large one the head goes first.
+        A small body goes in line with its head; of a large one the head goes first, and
+        where the sender waits to be asked for it.
         """
         try:
-            with self._bytes.counting() as count:
-                count(OVERHEAD_BYTES)
-                if declared_size is None or declared_size <= IN_LINE_BYTES:
-                    try:
-                        head.body = await read_body(IN_LINE_BYTES, count)
-                    except TooLarge:
-                        pass  # for this way; what has come stays with the reader
-                    else:
+            with self._bytes.holding(head.remote) as arriving:
+                arriving.hold(OVERHEAD_BYTES)
+                first: list[bytes] = []
+                small = declared_size is None or declared_size <= IN_LINE_BYTES
+                if small and not waits(head):
+                    first = await _first(read, arriving)
+                    if not first[-1]:
+                        arriving.complete()
+                        head.body = b"".join(first)
                         return await self._pass(head, head.ByteSize())
-                return await self._upload(head, declared_size, read_body, count)
+                pieces = _Pieces(first, read, arriving, declared_size)
+                return await self._upload(head, declared_size, pieces.next)
         except (Rejected, Unavailable) as error:
             return rejection(head.request_id, error)
 
@@ -123,20 +127,13 @@ class RouterClient:
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
-        count: Count,
+        next_piece: Next,
     ) -> event_pb2.Outcome:
         stream = self._spread.next()
         if stream is None:
             raise Unavailable(NOWHERE)
         first = router_pb2.UploadHead(request=head, declared_size=declared_size)
-        return await upload(
-            stream,
-            first,
-            read_body,
-            count=count,
-            deadline_s=self._deadline_s,
-        )
+        return await upload(stream, first, next_piece, deadline_s=self._deadline_s)
 
     def _pass(
         self, request: event_pb2.Request, size: int
@@ -144,3 +141,47 @@ class RouterClient:
         waiting = Waiting(request, size, self._loop.time(), self._loop.create_future())
         self._spread.put(waiting)
         return waiting.outcome
+
+
+async def _first(read: Read, arriving: Arriving) -> list[bytes]:
+    """The pieces of a body up to what goes in line; the last is empty if it has ended."""
+    pieces = [b""]
+    room = IN_LINE_BYTES
+    while room >= 0:
+        piece = await read(room)
+        pieces.append(piece)
+        arriving.hold(len(piece))
+        room -= len(piece)
+        if not piece:
+            break
+    return pieces
+
+
+class _Pieces:
+    """A large body on its way; of it one piece is in hand, once the first ones are gone.
+
+    Room for a piece is held from the beginning: while a router is asked the port reads on,
+    and no body is refused in its middle.
+    """
+
+    def __init__(
+        self, first: list[bytes], read: Read, arriving: Arriving, declared: int | None
+    ) -> None:
+        self._first = [piece for piece in first if piece]
+        self._read = read
+        self._hold = arriving.hold
+        self._room = sum(map(len, first))
+        self._make_room(min(declared or MOST_PIECE_BYTES, MOST_PIECE_BYTES))
+
+    async def next(self) -> bytes:
+        """The next piece; the one before is gone."""
+        if self._first:
+            return self._first.pop(0)
+        piece = await self._read(IN_LINE_BYTES)
+        self._make_room(len(piece))
+        return piece
+
+    def _make_room(self, size: int) -> None:
+        if size > self._room:
+            self._hold(size - self._room)
+            self._room = size

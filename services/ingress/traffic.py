@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from aiohttp import web
 
 from hookline.telemetry import EdgeMetrics
+from services.ingress.connection import Connection
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -30,6 +32,8 @@ class Traffic:
             self._in_flight -= 1
             self._tell()
         self._metrics.answered(response.status)
+        if response.status == HTTPStatus.REQUEST_TIMEOUT:
+            _end(http)
         if self._leaving:
             response.force_close()
         return response
@@ -47,3 +51,9 @@ class Traffic:
     def _tell(self) -> None:
         if self._leaving and not self._in_flight:
             self._ended.set()
+
+
+def _end(http: web.BaseRequest) -> None:
+    """Whoever was too slow with a body is not waited for after its answer either."""
+    if isinstance(http.protocol, Connection):
+        http.protocol.close_with_answer()

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
 
 from hookline.catalog import Catalog, version_key
 from hookline.components.steps import Types, check_steps, secret_names
+from hookline.flow import MOST_BODY_BYTES, Flow
 from hookline.flow_file import FlowFile, Mistake, ReadFlow, read_flows
 from hookline.log import Log
+from hookline.mistakes import Place
 from hookline.secrets import Secrets
 from hookline.topics import Topics
 from hookline.v1 import flow_pb2
@@ -36,17 +37,30 @@ class Applier:
         topics: Topics,
         secrets: Secrets,
         types: Types,
+        *,
+        most_body_bytes: int = MOST_BODY_BYTES,
     ) -> None:
         self._catalog = catalog
         self._log = log
         self._topic = topics.flows
         self._secrets = secrets
-        self._check_steps = partial(check_steps, types=types)
+        self._types = types
+        self._most_body_bytes = most_body_bytes
         self._one_at_a_time = asyncio.Lock()
 
     def check(self, files: Sequence[FlowFile]) -> tuple[list[ReadFlow], list[Mistake]]:
         """Read flow files; all mistakes at once."""
-        return read_flows(files, self._check_steps)
+        return read_flows(files, self._check)
+
+    def _check(self, flow: Flow) -> Iterator[tuple[Place, str]]:
+        asked = "max_body" in flow.webhook.model_fields_set
+        if asked and flow.webhook.max_body > self._most_body_bytes:
+            text = (
+                f"a body has at most {self._most_body_bytes} bytes here: ask for less, or "
+                "have the operator raise HOOKLINE_BODIES__MOST_BYTES"
+            )
+            yield ("trigger", "webhook", "max_body"), text
+        yield from check_steps(flow, self._types)
 
     def missing_secrets(self, read: ReadFlow) -> tuple[str, ...]:
         """The names of the secrets that a flow needs and that are not to be found."""

@@ -13,10 +13,15 @@ STATUSES: dict[type[errors.Error], grpc.StatusCode] = {
     errors.MethodNotAllowed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.Malformed: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.BrokeOff: grpc.StatusCode.INVALID_ARGUMENT,
     errors.MissingContentType: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnsupportedCoding: grpc.StatusCode.INVALID_ARGUMENT,
     errors.TooLarge: grpc.StatusCode.OUT_OF_RANGE,
+    errors.HeadTooLarge: grpc.StatusCode.OUT_OF_RANGE,
     errors.TooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.NotAppended: grpc.StatusCode.UNAVAILABLE,
 }
 
 

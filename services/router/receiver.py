@@ -1,36 +1,50 @@
 """Stop 3: finds the flow, has the sender verified, and appends the event to the log.
 
-The checks come in this order: flow, state, method, declared size, header-level
-credential, body, credential over the raw bytes, content type and parse, append. A
-request is accepted when, and only when, its append has returned.
+The checks come in this order: source, flow, state, method, declared size, header-level
+credential, rate, body, credential over the raw bytes, content type and parse, append. Of
+a body that is here already the rate comes after the whole credential, so that who has none
+takes nothing of it. A request is accepted when, and only when, its append has returned.
 """
 
 import time
 from asyncio import Future, shield
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 from hookline import bodies
+from hookline.bodies_thread import in_thread_soon
+from hookline.body_store import BodyStore
 from hookline.errors import (
     Error,
+    Malformed,
     MethodNotAllowed,
+    NotAppended,
+    Overloaded,
     Rejected,
     TooLarge,
     Unauthenticated,
     Unavailable,
     UnknownFlow,
 )
-from hookline.event import EventId, new_event_id
-from hookline.log import Log, Position
-from hookline.outcomes import reason_of, rejection
+from hookline.event import EventId, Trigger
+from hookline.log import Log
+from hookline.outcomes import reason_of
 from hookline.telemetry import Metrics, Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
+from services.router.appending import Appending, Taken
+from services.router.guards import Verifies
+from services.router.options import WITHOUT_EVENT
+from services.router.rates import Quota
+from services.router.refusals import NO_FLOW
 from services.router.registry import Registry, ServedFlow
-from services.router.verifiers import Verifier
+from services.router.rejections import Rejections
+from services.router.sources import Sources
+from services.router.unread import Passing
+from services.router.uploads import UNBOUNDED, Arriving, Hold, Read, Uploads
 
-ReadBody = Callable[[int], Awaitable[bytes]]
 logger = get_logger(__name__)
 REASON_NAMES = {
     number: name.removeprefix("REASON_").lower()
@@ -38,40 +52,25 @@ REASON_NAMES = {
 }
 
 
-class Asked(Protocol):
-    """What is told of a request."""
-
-    @property
-    def request_id(self) -> str:
-        """Its own id."""
-        ...
-
-    @property
-    def flow_id(self) -> str:
-        """The flow it names."""
-        ...
+REFUSED = (Rejected, Overloaded, Unavailable)
+INACTIVE = "The flow is inactive: it lacks secrets. Try again later."
 
 
-class Taken(NamedTuple):
-    """A request that has passed: its append is under way, and its bytes are the log's.
-
-    The request itself is let go: what waits for the log is held once.
-    """
-
-    request_id: str
-    flow_id: str
-    body_bytes: int
-    event_id: EventId
-    reply: event_pb2.Reply | None
-    position: Future[Position]
-    begun: float
+# The elements where a body is a batch; and the request as it was parsed, if it was.
+Opened = tuple[tuple[bytes, ...] | None, Trigger | None]
 
 
 class Unsure(NamedTuple):
-    """A request for a flow that is not known here, where others apply flows, too."""
+    """A request for a flow that is not known here, where others apply flows, too.
+
+    Or one that is refused as if there were no such flow, and after as long. Or one whose
+    body is being read in a thread: `go_on` appends it with what comes of that.
+    """
 
     request: event_pb2.Request
-    caught_up: Future[None]
+    caught_up: Future[Any]
+    refusal: Error | None = None
+    go_on: Callable[[Opened], Taken] | None = None
 
 
 CatchUp = Callable[[], Future[None]]
@@ -90,25 +89,30 @@ class Receiver:
         topics: Topics,
         metrics: Metrics,
         catch_up: CatchUp | None = None,
+        *,
+        sources: Sources | None = None,
+        body_store: BodyStore | None = None,
     ) -> None:
+        self._sources = sources
         self._catch_up = catch_up
         self._registry = registry
-        self._log = log
-        self._events = topics.events
         self.metrics = metrics
+        self._append = Appending(log, topics.events, metrics)
         self._rejections = Sampled(logger)
+        self._uploads = Uploads(body_store, topics.events)
+        self._kept = Rejections(registry, log, topics.rejections, metrics)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
         verdict = self.take(request)
         if isinstance(verdict, Unsure):
-            with suppress(Unavailable):
+            with suppress(*REFUSED):
                 # Others wait for it, too: one that leaves takes it along otherwise.
                 await shield(verdict.caught_up)
             verdict = self.take_again(verdict)
         if not isinstance(verdict, Taken):
             return verdict
-        with suppress(Rejected, Unavailable):
+        with suppress(*REFUSED):
             await verdict.position
         return self.settle(verdict)
 
@@ -120,67 +124,174 @@ class Receiver:
         """
         if self._catch_up is not None and not self._registry.has(request.flow_id):
             return Unsure(request, self._catch_up())
-        return self._take(request)
+        try:
+            return self._take(request)
+        except REFUSED as error:
+            if self._catch_up is not None and self._hides(request, error):
+                return Unsure(request, self._catch_up(), error)
+            return self.reject(request, error)
 
     def take_again(self, unsure: Unsure) -> event_pb2.Outcome | Taken:
         """Judge a request with all that is known anywhere."""
-        if (error := unsure.caught_up.exception()) is None:
-            return self._take(unsure.request)
-        if isinstance(error, Unavailable):
-            return self.reject(unsure.request, error)
-        raise error
-
-    def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
         try:
-            if request.method in ("HEAD", "OPTIONS"):
-                return self._describe(request)
-            served, verifier = self._admit(request, len(request.body))
-            verifier.verify(request)
-            bodies.check(request, raw=served.raw)
-        except (Rejected, Unavailable) as error:
-            return self.reject(request, error)
-        return self._append(served, request)
+            if error := unsure.caught_up.exception() or unsure.refusal:
+                raise error
+            if unsure.go_on is not None:
+                return unsure.go_on(unsure.caught_up.result())
+            return self._take_here(unsure.request)
+        except REFUSED as refusal:
+            return self.reject(unsure.request, refusal)
+
+    def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken | Unsure:
+        """Judge and append. Raises Rejected, Overloaded or Unavailable."""
+        source = self._from_source(request, len(request.body))
+        if request.method in WITHOUT_EVENT:
+            return self._describe(request)
+        served = self._let_in(request)
+        try:
+            opened = _open(served, request, decodes=False)
+        except bodies.Coded:
+            reading = in_thread_soon(_open, served, request, decodes=True)
+            go_on = partial(self._append_opened, served, request, source)
+            return Unsure(request, reading, None, go_on)
+        return self._append_opened(served, request, source, opened)
+
+    def _take_here(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
+        """The same where a flow was not known at first: even codings come off here."""
+        source = self._from_source(request, len(request.body))
+        if request.method in WITHOUT_EVENT:
+            return self._describe(request)
+        served = self._let_in(request)
+        opened = _open(served, request, decodes=True)
+        return self._append_opened(served, request, source, opened)
+
+    def _let_in(self, request: event_pb2.Request) -> ServedFlow:
+        size = len(request.body)
+        served, verifier = self._admit(request, size)
+        verifier.verify(request)
+        if served.quota is not None:
+            served.quota.take(size)
+        return served
+
+    def _append_opened(
+        self,
+        served: ServedFlow,
+        request: event_pb2.Request,
+        source: Quota | None,
+        opened: Opened,
+    ) -> Taken:
+        events, trigger = opened
+        if events is not None:
+            return self._append.batch(served, request, events, source)
+        return self._append.one(served, request, source, trigger)
+
+    def _from_source(self, request: event_pb2.Request, size: int) -> Quota | None:
+        """Take a request from what its source may send. Raises Overloaded."""
+        if self._sources is None:
+            return None
+        source = self._sources.quota(request.remote)
+        source.take(size)
+        return source
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
         """What a request whose append has ended comes to. Raises faults of the log."""
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
         error = taken.position.exception()
-        if isinstance(error, Rejected | Unavailable):
+        if isinstance(error, REFUSED):
             return self.reject(taken, error)
         if error is not None:
             raise error
         self._count(taken)
         accepted = event_pb2.Accepted(event_id=taken.event_id, reply=taken.reply)
+        if taken.headers:
+            accepted.headers.extend(taken.headers)
         return event_pb2.Outcome(request_id=taken.request_id, accepted=accepted)
 
     async def upload(
         self,
         head: event_pb2.Request,
         declared_size: int | None,
-        read_body: ReadBody,
+        read: Read,
+        hold: Hold = UNBOUNDED,
     ) -> event_pb2.Outcome:
         """Judge a request from its head, and read its body only if the head may pass.
 
-        `read_body` gets the number of bytes that the flow takes; what it raises of
-        Rejected becomes the verdict.
+        What `read` and `hold` raise of Rejected and Unavailable becomes the verdict. A
+        body that ends within 256 KiB is judged as one that was here from the beginning.
         """
+        body: Arriving | None = None
+        passing = Passing(read, declared_size)
         try:
             await self._know(head.flow_id)
-            if head.method not in ("HEAD", "OPTIONS"):
+            if self._sources is not None:
+                self._sources.quota(head.remote).check(declared_size or 0)
+            if head.method not in WITHOUT_EVENT:
                 served, verifier = self._admit(head, declared_size or 0)
                 verifier.verify_head(head)
-                head.body = await read_body(served.max_body)
-        except (Rejected, Unavailable) as error:
-            return self.reject(head, error)
+                if served.quota is not None and not served.flow.webhook.conceal:
+                    served.quota.check(declared_size or 0)
+                self._uploads.check_size(declared_size or 0)
+                body = Arriving(passing.read, hold, served.max_body, declared_size)
+                await self._uploads.reserve(head, served, verifier, body)
+                if not await body.gather():
+                    return await self._keep(head, served, verifier, body)
+                head.body = body.gathered
+        except REFUSED as error:
+            if body is not None:
+                body.leave_beginning(head)
+            if most := self._registry.reads_on(head.flow_id, error):
+                await passing.drop(head, most)
+            return await self._refuse_upload(head, error)
         return await self.receive(head)
+
+    async def _refuse_upload(
+        self, head: event_pb2.Request, error: Error
+    ) -> event_pb2.Outcome:
+        if self._catch_up is not None and self._hides(head, error):
+            with suppress(Unavailable):
+                await shield(self._catch_up())
+        return self.reject(head, error)
+
+    async def _keep(
+        self,
+        head: event_pb2.Request,
+        served: ServedFlow,
+        verifier: Verifies,
+        body: Arriving,
+    ) -> event_pb2.Outcome:
+        """Take a request whose body is too large for the log. Raises as `upload` says."""
+        stored = await self._uploads.keep(head, served, verifier, body)
+        try:
+            source = self._from_source(head, body.size)
+            if served.quota is not None:
+                served.quota.take(body.size)
+        except Overloaded:
+            if isinstance(stored, event_pb2.StoredBody):
+                await self._uploads.delete(stored)
+            raise
+        if isinstance(stored, tuple):
+            taken = self._append.batch(served, head, stored, source)
+            with suppress(*REFUSED):
+                await taken.position
+            return self.settle(taken)
+        head.stored_body.CopyFrom(stored)
+        taken = self._append.one(served, head, source)
+        with suppress(*REFUSED):
+            await taken.position
+        if isinstance(taken.position.exception(), Rejected | NotAppended):
+            # Otherwise it may be in the log, and then its body must stay.
+            await self._uploads.delete(stored)
+        return self.settle(taken)
 
     async def publish(self, request: event_pb2.Request) -> EventId:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
         await self._know(request.flow_id)
         served = self._served(request.flow_id)
         self._check_size(served, len(request.body))
-        bodies.check(request, raw=served.raw)
-        taken = self._append(served, request)
+        raw, limit = served.raw, served.max_body
+        if await bodies.check_anywhere(request, raw=raw, limit=limit) is not None:
+            raise Malformed("This is a batch: publish its events one by one.")
+        taken = self._append.one(served, request)
         await taken.position
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
         self._count(taken)
@@ -193,19 +304,16 @@ class Receiver:
     def _served(self, flow_id: str) -> ServedFlow:
         served = self._registry.get(flow_id)
         if served is None:
-            raise UnknownFlow(
-                "There is no flow with this id: check the URL, or apply the flow."
-            )
+            raise UnknownFlow(NO_FLOW)
         return served
 
     def _admit(
         self, request: event_pb2.Request, size: int
-    ) -> tuple[ServedFlow, Verifier]:
+    ) -> tuple[ServedFlow, Verifies]:
         served = self._served(request.flow_id)
         if served.verifier is None:
-            raise Unavailable(
-                "The flow is inactive: it lacks secrets. Try again later."
-            )
+            hidden = served.flow.webhook.conceal
+            raise Unauthenticated(INACTIVE) if hidden else Unavailable(INACTIVE)
         methods = served.methods
         if request.method not in methods:
             raise MethodNotAllowed(f"Send {' or '.join(methods)}.", methods)
@@ -217,55 +325,53 @@ class Receiver:
         if size > limit:
             raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
 
-    def _append(self, served: ServedFlow, request: event_pb2.Request) -> Taken:
-        event_id = new_event_id()
-        event = event_pb2.Event(
-            id=event_id,
-            flow_id=request.flow_id,
-            flow_version=served.version,
-            accepted_at_us=time.time_ns() // 1000,
-            request=request,
-        )
-        begun = time.perf_counter()
-        position = self._log.append(
-            self._events, request.flow_id.encode(), event.SerializeToString()
-        )
-        return Taken(
-            request.request_id,
-            request.flow_id,
-            len(request.body),
-            event_id,
-            served.reply,
-            position,
-            begun,
-        )
-
     def _count(self, taken: Taken) -> None:
-        self.metrics.accepted.inc()
+        self.metrics.accepted.inc(taken.events)
         self.metrics.body_bytes.inc(taken.body_bytes)
 
     def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
         served = self._served(request.flow_id)
-        allow = ", ".join((*served.methods, "HEAD", "OPTIONS"))
-        reply = event_pb2.Reply(
-            status=200 if request.method == "HEAD" else 204,
-            headers=[event_pb2.Header(name=b"Allow", value=allow.encode())],
-        )
+        if served.flow.webhook.conceal:
+            raise UnknownFlow(NO_FLOW)
+        reply = served.options.reply(request)
         return event_pb2.Outcome(
             request_id=request.request_id, accepted=event_pb2.Accepted(reply=reply)
         )
 
-    def reject(self, request: Asked, error: Error) -> event_pb2.Outcome:
-        """Refuse a request; counted, and told in a line."""
+    def _hides(self, request: event_pb2.Request, error: Error) -> bool:
+        return self._registry.refusals(request.flow_id).hides(error)
+
+    def reject(
+        self, asked: event_pb2.Request | Taken, error: Error
+    ) -> event_pb2.Outcome:
+        """Refuse a request; counted, told in a line, and kept for the flow's owner."""
+        self._kept.keep(asked, error)
         reason = REASON_NAMES[reason_of(error)]
         self.metrics.rejected(reason)
         cause = error.cause if isinstance(error, Unauthenticated) else str(error)
         self._rejections.line(
             "event.rejected",
-            flow_id=request.flow_id,
-            request_id=request.request_id,
+            flow_id=asked.flow_id,
+            request_id=asked.request_id,
             reason=reason,
             cause=cause,
         )
-        return rejection(request.request_id, error)
+        outcome = self._registry.refusals(asked.flow_id).outcome(asked, error)
+        served = self._registry.get(asked.flow_id)
+        if served is not None and served.cors is not None:
+            more = (
+                asked.headers
+                if isinstance(asked, Taken)
+                else served.cors.on_answer(asked)
+            )
+            outcome.rejected.headers.extend(more)
+        return outcome
+
+
+def _open(served: ServedFlow, request: event_pb2.Request, *, decodes: bool) -> Opened:
+    """Read a body. Raises Rejected, and Coded where that is not to be done here."""
+    if served.computed_reply is not None:
+        return served.computed_reply.read(request, served.max_body, decodes=decodes)
+    limit = served.max_body
+    return bodies.check(request, raw=served.raw, limit=limit, decodes=decodes), None

@@ -1,19 +1,39 @@
 """The flows that are served, ready for a request: verifier, limits, answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import msgspec
 from pydantic import ValidationError
 
 from hookline.catalog import Catalog
 from hookline.components.steps import secret_names
+from hookline.errors import Error, UnknownFlow
 from hookline.event import FlowId
-from hookline.flow import Flow, Response
+from hookline.flow import MOST_BODY_BYTES, Auth, Flow
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
-from services.router.verifiers import Verifier, build_verifier
+from services.router.cors import CrossOrigin
+from services.router.guards import Failures, Throttled, Verifies, told, untold
+from services.router.networks import Near
+from services.router.options import Options
+from services.router.rates import Quota, limits_of
+from services.router.refusals import (
+    Concealed,
+    Decoy,
+    Dressed,
+    Refusals,
+    Unknown,
+    Weighing,
+)
+from services.router.replies import ComputedReply, header, is_computed, static_reply
+from services.router.verifiers import (
+    build_verifier,
+    can_be_guessed,
+    has_credentials,
+    signatures_of,
+)
 
 logger = get_logger(__name__)
 
@@ -27,19 +47,58 @@ class ServedFlow:
 
     flow: Flow
     stored: flow_pb2.Flow
-    verifier: Verifier | None
+    verifier: Verifies | None
     reply: event_pb2.Reply | None
     missing_secrets: tuple[str, ...]
     version: int
     methods: tuple[str, ...]
     max_body: int
     raw: bool
+    computed_reply: ComputedReply | None
+    quota: Quota | None
+    cors: CrossOrigin | None
+    options: Options
+    refusals: Refusals
+
+
+def headers_of(
+    served: ServedFlow, request: event_pb2.Request
+) -> tuple[event_pb2.Header, ...]:
+    """Headers of the answer besides its reply's: of the flow's rate, and for scripts."""
+    if served.quota is None and served.cors is None:
+        return ()
+    fields = served.quota.fields() if served.quota is not None else ()
+    cors = served.cors.on_answer(request) if served.cors is not None else ()
+    return (*(header(name, value) for name, value in fields), *cors)
+
+
+class Admission(NamedTuple):
+    """What all flows of a router share: how many routers there are, who was wrong."""
+
+    routers: int
+    failures: Failures
+
+
+AS_THEY_ARE = Refusals()
 
 
 class Registry:
     """Served flows by id; follows the catalog."""
 
-    def __init__(self, catalog: Catalog, secrets: Secrets, public_url: str) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        secrets: Secrets,
+        public_url: str,
+        admission: Admission | None = None,
+        most_body_bytes: int = MOST_BODY_BYTES,
+    ) -> None:
+        self._most_body_bytes = most_body_bytes
+        self._admission = admission or Admission(1, Failures())
+        self._decoy = Decoy()
+        self._unknown = Unknown(self._decoy, self._conceals)
+        # The largest bodies that they take.
+        self._concealed: dict[str, int] = {}
         self._catalog = catalog
         self._secrets = secrets
         self._public_url = public_url
@@ -53,6 +112,17 @@ class Registry:
     def has(self, flow_id: str) -> bool:
         """Whether a flow is served."""
         return flow_id in self._served
+
+    def refusals(self, flow_id: str) -> Refusals:
+        """How refusals of requests for a flow look."""
+        served = self._served.get(flow_id)
+        return self._unknown if served is None else served.refusals
+
+    def reads_on(self, flow_id: str, error: Error) -> int:
+        """How much of a refused request's body is read, lest it tell of a flow."""
+        if isinstance(error, UnknownFlow) or self.refusals(flow_id).hides(error):
+            return max(self._concealed.values(), default=0)
+        return 0
 
     def all(self) -> Iterator[ServedFlow]:
         """Every served flow, by id."""
@@ -69,6 +139,7 @@ class Registry:
         stored = self._catalog.current(flow_id)
         if stored is None:
             self._served.pop(flow_id, None)
+            self._concealed.pop(flow_id, None)
             return
         try:
             self._served[flow_id] = self._serve(stored)
@@ -78,13 +149,16 @@ class Registry:
 
     def _serve(self, stored: flow_pb2.Flow) -> ServedFlow:
         flow = Flow.model_validate_json(stored.definition)
+        webhook = flow.webhook
         missing = self._secrets.missing(secret_names(flow))
-        verifier = None
-        if not missing:
-            verifier = build_verifier(
-                flow.webhook.auth, self._secrets.get, self._public_url
-            )
-        reply = _reply(flow.webhook.response) if flow.webhook.response else None
+        verifier = None if missing else self._verifier(flow)
+        cors = CrossOrigin(webhook) if webhook.cors else None
+        reply, computed = None, None
+        if (response := webhook.response) is not None:
+            if is_computed(response):
+                computed = ComputedReply(flow, stored.version, response)
+            else:
+                reply = static_reply(response)
         return ServedFlow(
             flow,
             stored,
@@ -92,29 +166,56 @@ class Registry:
             reply,
             missing,
             version=stored.version,
-            methods=flow.webhook.methods,
-            max_body=flow.webhook.max_body,
-            raw=flow.webhook.raw,
+            methods=webhook.methods,
+            max_body=min(webhook.max_body, self._most_body_bytes),
+            raw=webhook.raw,
+            computed_reply=computed,
+            quota=self._quota(flow),
+            cors=cors,
+            options=Options(webhook, cors),
+            refusals=self._refusals(flow),
         )
 
+    def _verifier(self, flow: Flow) -> Verifies:
+        webhook = flow.webhook
 
-def _reply(response: Response) -> event_pb2.Reply:
-    content_type, body = _content(response)
-    headers = [
-        event_pb2.Header(name=name.encode(), value=value.encode())
-        for name, value in response.headers.items()
-    ]
-    if content_type and not any(h.name.lower() == b"content-type" for h in headers):
-        headers.insert(0, event_pb2.Header(name=b"Content-Type", value=content_type))
-    return event_pb2.Reply(status=response.status, headers=headers, body=body)
+        def build(auth: Sequence[Auth]) -> Verifies:
+            built = build_verifier(auth, self._secrets.get, self._public_url)
+            return Weighing(built) if webhook.conceal else built
 
+        verifier = build(webhook.auth)
+        if has_credentials(webhook.auth):
+            signatures = signatures_of(webhook.auth)
+            verifier = Throttled(
+                flow.id,
+                verifier,
+                build(signatures) if signatures else None,
+                self._admission.failures,
+                untold if webhook.conceal else told,
+                can_be_guessed=can_be_guessed(webhook.auth),
+            )
+        if webhook.allow_from is not None:
+            verifier = Near(verifier, webhook.allow_from)
+        return verifier
 
-def _content(response: Response) -> tuple[bytes, bytes]:
-    match response.body:
-        case None:
-            return b"", b""
-        case str() as text:
-            literal = text[1:] if text.startswith("==") else text
-            return b"text/plain; charset=utf-8", literal.encode()
-        case value:
-            return b"application/json", msgspec.json.encode(value)
+    def _quota(self, flow: Flow) -> Quota | None:
+        """A flow's quota; what is left of it outlives a new version with the same."""
+        limits = limits_of(flow.webhook.rate, flow.webhook.in_flight)
+        if limits is None:
+            return None
+        before = self._served.get(flow.id)
+        if before is not None and before.quota and before.quota.limits == limits:
+            return before.quota
+        return Quota("This flow", limits, self._admission.routers)
+
+    def _refusals(self, flow: Flow) -> Refusals:
+        self._concealed.pop(flow.id, None)
+        if flow.webhook.conceal:
+            most = min(flow.webhook.max_body, self._most_body_bytes)
+            self._concealed[flow.id] = most
+            return Concealed(self._decoy)
+        look = flow.webhook.on_reject
+        return Dressed(look) if look is not None else AS_THEY_ARE
+
+    def _conceals(self) -> bool:
+        return bool(self._concealed)

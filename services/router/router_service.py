@@ -11,13 +11,16 @@ from typing import Any
 
 import grpc
 
-from hookline.errors import Error, Malformed, TooLarge, Unavailable
+from hookline.errors import BrokeOff, Unavailable
 from hookline.outcomes import rejection
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, router_pb2, router_pb2_grpc
 from services.router.answers import Answers, Context
+from services.router.appending import Taken
 from services.router.byte_bound import OVERHEAD_BYTES, ByteBound, Share
-from services.router.receiver import Asked, Receiver, Taken, Unsure
+from services.router.receiver import Receiver, Unsure
+from services.router.refusals import Asked
+from services.router.upload_bound import MOST_UPLOAD_BYTES, UploadBound
 
 MOST_BYTES_IN_FLIGHT = 48 * 1024 * 1024
 FULL = "Too many bytes wait for the log: send the request again later."
@@ -31,11 +34,13 @@ def add_router(
     server: grpc.aio.Server,
     *,
     most_bytes_in_flight: int = MOST_BYTES_IN_FLIGHT,
+    most_upload_bytes: int = MOST_UPLOAD_BYTES,
 ) -> str:
     """Add RouterService to a server; returns its full name."""
     bound = ByteBound(most_bytes_in_flight)
-    receiver.metrics.bytes_in_flight.set_function(lambda: bound.taken)
-    servicer = RouterServicer(receiver, bound)
+    uploads = UploadBound(most_upload_bytes)
+    receiver.metrics.bytes_in_flight.set_function(lambda: bound.taken + uploads.taken)
+    servicer = RouterServicer(receiver, bound, uploads)
     router_pb2_grpc.add_RouterServiceServicer_to_server(servicer, server)
     return router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name
 
@@ -43,9 +48,12 @@ def add_router(
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     """Translates between the edge's frames and the receiver."""
 
-    def __init__(self, receiver: Receiver, bound: ByteBound) -> None:
+    def __init__(
+        self, receiver: Receiver, bound: ByteBound, uploads: UploadBound
+    ) -> None:
         self._receiver = receiver
         self._bound = bound
+        self._uploads = uploads
 
     async def Receive(  # type: ignore[override] # grpc.aio takes coroutines too  # noqa: N802 - the method's name in the proto
         self, _requests: Any, context: Context
@@ -73,12 +81,19 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         if first is grpc.aio.EOF or not first.HasField("head"):
             text = "Send the head of the request first."
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
-        head = first.head
-        size = head.declared_size if head.HasField("declared_size") else None
-        with self._bound.sharing() as share:
-            read_body = partial(_read_body, context, share)
-            outcome = await self._receiver.upload(head.request, size, read_body)
-            await context.write(router_pb2.UploadResponse(outcome=outcome))
+        head = first.head.request
+        declared = first.head.HasField("declared_size")
+        size = first.head.declared_size if declared else None
+        try:
+            with self._uploads.holding(
+                head.remote, head.ByteSize() + OVERHEAD_BYTES
+            ) as held:
+                read = _Arriving(context).read
+                outcome = await self._receiver.upload(head, size, read, held)
+        except Unavailable as error:
+            outcome = self._receiver.reject(head, error)
+        # Where it is a refusal the rest of the body is not waited for.
+        await context.write(router_pb2.UploadResponse(outcome=outcome))
 
 
 class _Stream:
@@ -145,24 +160,22 @@ def _fault(request: Asked, error: BaseException) -> event_pb2.Outcome:
     return rejection(request.request_id, Unavailable(FAULT))
 
 
-async def _read_body(context: Context, share: Share, limit: int) -> bytes:
-    """Take a body of at most so many bytes. Raises Rejected or Unavailable.
+class _Arriving:
+    """The body of one call; the edge is told to go on when the first piece is wanted."""
 
-    What is too much is read to its end and dropped: the edge listens when it has sent.
-    """
-    await context.write(router_pb2.UploadResponse(go_on=limit))
-    body = bytearray()
-    refusal: Error | None = None
-    while (part := await context.read()) is not grpc.aio.EOF:
-        if part.HasField("end"):
-            if refusal is not None:
-                raise refusal
-            return bytes(body)
-        if len(body) + len(part.chunk) > limit:
-            text = f"This flow takes bodies of at most {limit} bytes."
-            refusal = refusal or TooLarge(text)
-        elif refusal is None and not share.take(len(part.chunk)):
-            refusal = Unavailable(FULL)
-        if refusal is None:
-            body += part.chunk
-    raise Malformed(BROKE_OFF)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._wanted = False
+
+    async def read(self, room: int) -> bytes:
+        """The next piece; empty at the end. Raises BrokeOff."""
+        if not self._wanted:
+            self._wanted = True
+            await self._context.write(router_pb2.UploadResponse(go_on=room))
+        while (part := await self._context.read()) is not grpc.aio.EOF:
+            if part.HasField("end"):
+                return b""
+            if part.chunk:
+                chunk: bytes = part.chunk
+                return chunk
+        raise BrokeOff(BROKE_OFF)

@@ -1,7 +1,8 @@
 """HMAC over the raw body, or over a template of body, head and time.
 
 The digest is computed over bytes as they were sent. A request without a body (GET,
-DELETE) is signed by its raw query string, never by nothing.
+DELETE) is signed by its raw query string, never by nothing. Of a body that comes in pieces
+nothing is kept; a template that needs it whole takes none of those (over 256 KiB).
 """
 
 import base64
@@ -9,7 +10,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from hookline.flow import HmacAuth
@@ -17,6 +18,8 @@ from hookline.v1 import event_pb2
 from services.router.static_credentials import matches_any, values_of
 
 PLACE: Final = re.compile(rb"\{(\w+)\}")
+# What comes in pieces is larger. Forms are far smaller.
+MOST_WHOLE_BYTES: Final = 256 * 1024
 WITHOUT_BODY: Final = frozenset({"GET", "DELETE"})
 Part = Callable[[event_pb2.Request], bytes]
 
@@ -40,9 +43,14 @@ class HmacCheck:
         self._now = now
         # Keyed once: a digest is then a copy and the body.
         self._keyed = [hmac.new(key.encode(), digestmod=auth.algorithm) for key in keys]
-        self._signed = (
-            self._template(auth.template) if auth.template else default_signed
-        )
+        template = auth.template or "{body}"
+        parts = self._template(template)
+        self._signed = _joined(parts) if auth.template else default_signed
+        # Where the body stands, if what is signed can be read from front to back.
+        places = [name.decode() for name in PLACE.findall(template.encode())]
+        in_order = places.count("body") <= 1 and "sorted_form" not in places
+        at = parts.index(_body) if "body" in places else len(parts)
+        self._around = (_joined(parts[:at]), _joined(parts[at:])) if in_order else None
 
     def verify_head(self, request: event_pb2.Request) -> str | None:
         """Why no body could make this signature right; None where one could."""
@@ -58,16 +66,28 @@ class HmacCheck:
 
     def verify(self, request: event_pb2.Request) -> str | None:
         """Why not; None where the digest matches with one of the keys."""
-        cause = self.verify_head(request)
-        if cause is not None:
-            return cause
+        return self.verify_head(request) or self.compare(request)
+
+    def compare(self, request: event_pb2.Request) -> str | None:
+        """Why not, of a request whose head may pass."""
         signed = self._signed(request)
         if not signed and request.method in WITHOUT_BODY:
             return "there is nothing that is signed: no body, and no query"
+        return self.judge(request, self.digests(signed))
+
+    def judge(self, request: event_pb2.Request, digests: list[bytes]) -> str | None:
+        """Why not; None where the signature sent is one of these digests."""
         sent = self._decode(values_of(request, self._header)[0]) or b""
-        if not matches_any(sent, self.digests(signed)):
+        if not matches_any(sent, digests):
             return f"the signature in {self._auth.header} is not that of these bytes"
         return None
+
+    def begin(self, request: event_pb2.Request) -> "InPieces | TooLong":
+        """Verify a body as it comes, of a request whose head may pass."""
+        if self._around is None:
+            return TooLong()
+        before, after = (part(request) for part in self._around)
+        return InPieces(self, request, self._keyed, before, after)
 
     def digests(self, signed: bytes) -> list[bytes]:
         """The digest of these bytes with each of the keys."""
@@ -118,18 +138,17 @@ class HmacCheck:
             )
         return None
 
-    def _template(self, template: str) -> Part:
+    def _template(self, template: str) -> list[Part]:
         pieces = PLACE.split(template.encode())
-        parts: list[Part] = [
+        return [
             self._part(piece.decode()) if at % 2 else _literal(piece)
             for at, piece in enumerate(pieces)
         ]
-        return lambda request: b"".join(part(request) for part in parts)
 
     def _part(self, name: str) -> Part:  # noqa: PLR0911 - a table
         match name:
             case "body":
-                return lambda request: request.body
+                return _body
             case "query":
                 return lambda request: request.query.encode()
             case "method":
@@ -151,10 +170,65 @@ class HmacCheck:
         return f"{self._public_url}{path}{query}".encode()
 
 
+class InPieces:
+    """The signature of a body on its way; nothing of it is kept."""
+
+    gathers = False
+
+    def __init__(
+        self,
+        check: HmacCheck,
+        request: event_pb2.Request,
+        keyed: Sequence[Any],
+        before: bytes,
+        after: bytes,
+    ) -> None:
+        self._check = check
+        self._request = request
+        self._digests = [one.copy() for one in keyed]
+        self._after = after
+        self.update(before)
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece."""
+        for digest in self._digests:
+            digest.update(piece)
+
+    def end(self) -> str | None:
+        """Why it does not match; None where it does."""
+        self.update(self._after)
+        digests = [digest.digest() for digest in self._digests]
+        return self._check.judge(self._request, digests)
+
+
+class TooLong:
+    """The signature of a body that is needed whole, and too large for that.
+
+    Whoever has no credential gets nothing gathered: what is here whole is not in pieces.
+    """
+
+    gathers = False
+
+    def update(self, piece: bytes) -> None:
+        """Keep nothing of it."""
+
+    def end(self) -> str | None:
+        """Why it cannot match."""
+        return f"its template needs the body whole, and takes {MOST_WHOLE_BYTES} bytes"
+
+
 def default_signed(request: event_pb2.Request) -> bytes:
     """The body; without one, for GET and DELETE, the raw query string."""
     if request.method in WITHOUT_BODY and not request.body:
         return request.query.encode()
+    return request.body
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    return lambda request: b"".join(part(request) for part in parts)
+
+
+def _body(request: event_pb2.Request) -> bytes:
     return request.body
 
 

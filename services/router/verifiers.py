@@ -12,22 +12,46 @@ from hookline.errors import Unauthenticated
 from hookline.flow import ApiKeyAuth, Auth, BasicAuth, HmacAuth, NoAuth
 from hookline.v1 import event_pb2
 from services.router.signatures import HmacCheck
-from services.router.static_credentials import ApiKeyCheck, BasicCheck
+from services.router.static_credentials import ApiKeyCheck, BasicCheck, Known
 
 Clock = Callable[[], float]
 
 
+class Signature(Protocol):
+    """One credential of a request whose body comes in pieces.
+
+    `gathers` says whether it keeps them.
+    """
+
+    gathers: bool
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece of the body, as sent."""
+        ...
+
+    def end(self) -> str | None:
+        """Why this credential does not match the body; None where it does."""
+        ...
+
+
 class Check(Protocol):
-    """One credential. `challenge` is for WWW-Authenticate; empty where there is none."""
+    """One credential. `challenge` is for WWW-Authenticate; empty where there is none.
+
+    A text says why it does not match. What can be guessed tells which one was right.
+    """
 
     challenge: str
 
-    def verify_head(self, request: event_pb2.Request) -> str | None:
-        """Why this credential cannot match, whatever the body; None where it may."""
+    def verify_head(self, request: event_pb2.Request) -> str | Known | None:
+        """Why this credential cannot match, whatever the body."""
         ...
 
-    def verify(self, request: event_pb2.Request) -> str | None:
-        """Why this credential does not match; None where it does."""
+    def verify(self, request: event_pb2.Request) -> str | Known | None:
+        """Why this credential does not match."""
+        ...
+
+    def begin(self, request: event_pb2.Request) -> Signature | None:
+        """Verify a body as it comes, where the head may pass; None where it says all."""
         ...
 
 
@@ -44,6 +68,9 @@ class NoCheck:
         """Let everyone in."""
         return None
 
+    def begin(self, _request: event_pb2.Request) -> None:
+        """The head says it all."""
+
 
 class Verifier:
     """A trigger's credentials."""
@@ -53,25 +80,94 @@ class Verifier:
         challenges = dict.fromkeys(check.challenge for check in checks)
         self._challenges = tuple(filter(None, challenges))
 
-    def verify_head(self, request: event_pb2.Request) -> None:
+    def verify_head(self, request: event_pb2.Request) -> Known | None:
         """Raise Unauthenticated where no body could make this request pass."""
         causes = []
         for check in self._checks:
             cause = check.verify_head(request)
-            if cause is None:
-                return
+            if not isinstance(cause, str):
+                return cause
             causes.append(cause)
         raise Unauthenticated("; ".join(causes), self._challenges)
 
-    def verify(self, request: event_pb2.Request) -> None:
+    def verify(self, request: event_pb2.Request) -> Known | None:
         """Raise Unauthenticated unless one of the credentials matches."""
         causes = []
         for check in self._checks:
             cause = check.verify(request)
+            if not isinstance(cause, str):
+                return cause
+            causes.append(cause)
+        raise Unauthenticated("; ".join(causes), self._challenges)
+
+    def begin(self, request: event_pb2.Request) -> "Signatures":
+        """Verify a body as it comes. Raises Unauthenticated as `verify_head` does."""
+        causes: list[str] = []
+        live: list[Signature] = []
+        for check in self._checks:
+            cause = check.verify_head(request)
+            if isinstance(cause, str):
+                causes.append(cause)
+            elif (signature := check.begin(request)) is None:
+                return Signatures([], [], (), cause)
+            else:
+                live.append(signature)
+        if not live:
+            raise Unauthenticated("; ".join(causes), self._challenges)
+        return Signatures(live, causes, self._challenges)
+
+
+class Signatures:
+    """A trigger's credentials, of a request whose body comes in pieces."""
+
+    def __init__(
+        self,
+        live: Sequence[Signature],
+        causes: list[str],
+        challenges: tuple[str, ...],
+        right: Known | None = None,
+    ) -> None:
+        self.right = right
+        self._live = live
+        self._causes = causes
+        self._challenges = challenges
+        self.gathers = any(one.gathers for one in live)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the head has let the sender in: the body says nothing about it."""
+        return not self._live
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece of the body, as sent."""
+        for one in self._live:
+            one.update(piece)
+
+    def end(self) -> None:
+        """Raise Unauthenticated unless one of the credentials matches."""
+        causes = list(self._causes)
+        for one in self._live:
+            cause = one.end()
             if cause is None:
                 return
             causes.append(cause)
-        raise Unauthenticated("; ".join(causes), self._challenges)
+        if causes:
+            raise Unauthenticated("; ".join(causes), self._challenges)
+
+
+def has_credentials(auth: Sequence[Auth]) -> bool:
+    """Whether there is anything that a sender can be wrong with."""
+    return not any(isinstance(one, NoAuth) for one in auth)
+
+
+def can_be_guessed(auth: Sequence[Auth]) -> bool:
+    """Whether one of a trigger's credentials can be guessed, one try after the other."""
+    return any(isinstance(one, BasicAuth | ApiKeyAuth) for one in auth)
+
+
+def signatures_of(auth: Sequence[Auth]) -> Sequence[Auth]:
+    """Those of a trigger's credentials that nobody can guess."""
+    return [one for one in auth if isinstance(one, HmacAuth)]
 
 
 def build_verifier(

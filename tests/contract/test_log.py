@@ -8,11 +8,12 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from hookline.errors import Error
+from hookline.errors import Error, NotAppended
 from hookline.log import (
     CAUGHT_UP,
     Assignment,
@@ -29,19 +30,19 @@ from hookline.log import (
 
 EVENTS = Topic("events", 4)
 FLOWS = Topic("flows", compacted=True)
-Opening = Callable[[], AbstractAsyncContextManager[Log]]
+Opening = Callable[..., AbstractAsyncContextManager[Log]]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """How the log under test is opened, again and again on the same data."""
     if request.param == "sqlite":
-        return lambda: sqlite.open_log(tmp_path / "data", (EVENTS, FLOWS))
+        return partial(sqlite.open_log, tmp_path / "data", (EVENTS, FLOWS))
     servers = request.getfixturevalue("kafka_servers")
     cluster = kafka.Cluster(servers, prefix=f"{uuid.uuid4().hex}.")
     one = kafka.Durability(replication=1, min_insync=1)
     await kafka.create_topics(cluster, (EVENTS, FLOWS), one, groups={"g": EVENTS})
-    return lambda: kafka.open_log(cluster, (EVENTS, FLOWS), durability=one)
+    return partial(kafka.open_log, cluster, (EVENTS, FLOWS), durability=one)
 
 
 @pytest.fixture
@@ -153,6 +154,38 @@ async def test_what_is_pending_at_the_close_is_written(opening: Opening) -> None
     assert all(append.done() for append in appends)
     async with opening() as log:
         assert len(await values(log, HOME)) == 100
+
+
+async def test_what_is_refused_at_once_is_not_there(opening: Opening) -> None:
+    """Where it is full, and where it is closed; what was taken is there."""
+    async with opening(most_pending_bytes=100_000) as log:
+        appends = [log.append(EVENTS, KEY, b"%05000d" % n) for n in range(100)]
+        refused = [n for n, append in enumerate(appends) if append.done()]
+        ends = await asyncio.gather(*appends, return_exceptions=True)
+        found = await values(log, HOME)
+    late = log.append(EVENTS, KEY, b"late")
+
+    assert refused
+    for end in (*(ends[n] for n in refused), late.exception()):
+        assert isinstance(end, NotAppended)
+    assert found == [b"%05000d" % n for n in range(100) if n not in refused]
+    async with opening() as log:
+        assert await values(log, HOME) == found
+
+
+async def test_what_there_is_room_for_is_taken(opening: Opening) -> None:
+    """All of it, if it is appended at once; and there is none for the next one then."""
+    async with opening(most_pending_bytes=100_000) as log:
+        most = max(n for n in range(1000) if log.has_room(n, n * 1000))
+        appends = [log.append(EVENTS, KEY, b"%01000d" % n) for n in range(most)]
+        there_is_more = log.has_room(1, 1000)
+        await asyncio.gather(*appends)
+        assert log.has_room(most, most * 1000)
+    closed = log.has_room(0, 0)
+
+    assert most > 10
+    assert not there_is_more
+    assert not closed
 
 
 async def test_reading_keeps_to_its_offsets(log: Log) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw  # noqa: TID251 - to damage the file behind the log's back
 import pytest
 
-from hookline.errors import BadConfiguration, Error, Unavailable
+from hookline.errors import BadConfiguration, Error, NotAppended, Unavailable
 from hookline.log import Topic
 from hookline.log.sqlite import SqliteLog, open_log
 from hookline.log.sqlite_store import CorruptRecord
@@ -127,7 +127,7 @@ async def test_too_much_waiting_is_refused_at_once(tmp_path: Path) -> None:
         await append_until_accepted(log, b"after")
 
     assert refused_at_once == [False, False, True, True, True]
-    assert [isinstance(one, Unavailable) for one in results] == refused_at_once
+    assert [isinstance(one, NotAppended) for one in results] == refused_at_once
 
 
 async def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ async def test_topics_are_made_once_and_checked(environment: dict[str, str]) -> 
     assert (missing[0], refused[0]) == (78, 78)
     assert "hookline topics create" in missing[2]
     assert "hookline topics create" in refused[2]
-    assert (made[0], len(made[1].splitlines())) == (0, 4)
+    assert (made[0], len(made[1].splitlines())) == (0, 5)
     assert (again[0], again[1]) == (0, "")
     assert checked[0] == 0
     assert wrong[0] == 78

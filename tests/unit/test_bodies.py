@@ -1,7 +1,9 @@
 """Bodies: by content type, exact, bounded; whatever comes, a value or Malformed."""
 
+import gc
 import json
 import math
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_plus
@@ -12,10 +14,28 @@ from hypothesis import strategies as st
 
 from hookline.bodies import check, parse, trigger_of
 from hookline.errors import Malformed, MissingContentType
-from hookline.event import Attachment
+from hookline.event import Attachment, InMemory
 from hookline.v1 import event_pb2
 
 FORM = "application/x-www-form-urlencoded"
+
+
+def test_long_names_and_types_are_read_and_not_kept() -> None:
+    """Senders write them: many of 16 KiB would stay in memory otherwise."""
+    header = event_pb2.Header(name=b"X-" + b"A" * 1_000_000, value=b"v")
+    content_type = "application/json; a=" + "x" * 1_000_000
+    typed = event_pb2.Header(name=b"Content-Type", value=content_type.encode())
+    request = event_pb2.Request(method="POST", body=b"1", headers=[header, typed])
+    tracemalloc.start()
+    try:
+        trigger, _ = trigger_of(request)
+        assert trigger.headers["x-" + "a" * 1_000_000] == "v"
+        assert (check(request), trigger.body) == (None, 1)
+        del trigger
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 def body_value(content_type: str | None, body: bytes) -> Any:
@@ -44,6 +64,7 @@ def body_value(content_type: str | None, body: bytes) -> Any:
             {"a": "é"},
         ),
         ("text/xml", b"<a>&lt;&amp;</a>", {"a": "<&"}),
+        ("text/xml", b"<a><![CDATA[<!DOCTYPE html>]]></a>", {"a": "<!DOCTYPE html>"}),
         (
             FORM,
             b"a=1&a=2&b%5Bc%5D%5Bd%5D=x+y",
@@ -76,6 +97,9 @@ def test_a_body_becomes_the_value_its_type_says(
         ("text/plain; charset=base64", b"YQ=="),
         ("text/xml", b""),
         ("text/xml", b"<a>" * 200 + b"</a>" * 200),
+        ("text/xml", b"<a>" * 1_000_000),
+        ("text/xml", b"<a>" + b"<b/>" * 200_000 + b"</a>"),
+        ("text/xml", b"<a %b/>" % b" ".join(b'b%d=""' % n for n in range(200_001))),
         ("text/xml", b"<a>&undefined;</a>"),
         ("text/xml", b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>'),
         ("text/xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'.encode("utf-16")),
@@ -83,6 +107,7 @@ def test_a_body_becomes_the_value_its_type_says(
         (FORM, b"a=1&a[b]=2"),
         (FORM, b"a" + b"[b]" * 40 + b"=1"),
         (FORM, b"&" * 10_000),
+        (FORM, b"a" + b"[]" * 1_000_000),
     ],
 )
 def test_what_does_not_parse_is_malformed(content_type: str, body: bytes) -> None:
@@ -96,7 +121,7 @@ def test_what_does_not_parse_is_malformed(content_type: str, body: bytes) -> Non
         ("image/jpeg", "payload.jpg"),
         ("application/pdf", "payload.pdf"),
         ("application/octet-stream", "payload.bin"),
-        ("multipart/form-data; boundary=x", "payload.bin"),
+        ("multipart/mixed; boundary=x", "payload.bin"),
         ("no type at all", "payload.bin"),
         ("", "payload.bin"),
     ],
@@ -106,7 +131,15 @@ def test_any_other_type_is_a_file(content_type: str, name: str) -> None:
 
     media_type = content_type.partition(";")[0]
     assert parsed.value == {}
-    assert parsed.attachments == {name: Attachment(media_type, b"\x00\xff")}
+    assert parsed.attachments == {name: Attachment(media_type, InMemory(b"\x00\xff"))}
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_long_value_is_decoded_a_chunk_at_a_time(before: int) -> None:
+    """Escapes are whole wherever they lie."""
+    value = "x" * before + "é" * 40_000
+
+    assert body_value(FORM, f"a={quote_plus(value)}".encode()) == {"a": value}
 
 
 def test_a_body_without_a_type_is_not_taken() -> None:

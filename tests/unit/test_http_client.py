@@ -268,6 +268,7 @@ async def test_cookies_are_not_kept(standin: StandIn) -> None:
     assert "cookie" not in standin.requests[1].headers
 
 
+@pytest.mark.security("S30")
 async def test_a_long_answer_is_cut_and_marked(
     client: GuardedClient, standin: StandIn
 ) -> None:
@@ -280,6 +281,7 @@ async def test_a_long_answer_is_cut_and_marked(
     assert (len(cut.body), cut.truncated) == (BODY_LIMIT_BYTES, True)
 
 
+@pytest.mark.security("S30")
 async def test_an_endless_answer_is_cut(client: GuardedClient) -> None:
     async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -296,6 +298,7 @@ async def test_an_endless_answer_is_cut(client: GuardedClient) -> None:
     assert answer.truncated
 
 
+@pytest.mark.security("S30")
 async def test_a_bomb_is_unpacked_no_further_than_the_bound(
     client: GuardedClient, standin: StandIn
 ) -> None:
@@ -314,6 +317,7 @@ async def answer_with(
     writer.close()
 
 
+@pytest.mark.security("S30")
 @pytest.mark.parametrize(
     "head",
     [
@@ -346,6 +350,7 @@ async def test_a_hang_up_is_unanswered_and_sent_once(
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.security("S30")
 async def test_silence_is_unanswered_within_the_time(
     client: GuardedClient, standin: StandIn
 ) -> None:
@@ -377,6 +382,7 @@ async def test_a_connection_that_does_not_come_about_was_not_sent(
             await client.send(get(https, timeout_s=0.1))
 
 
+@pytest.mark.security("S30")
 async def test_a_certificate_that_nobody_vouches_for_is_refused(
     client: GuardedClient,
 ) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from hookline.components import Component
 from hookline.components.http_request import HttpRequest
 from hookline.errors import RetryableError, TerminalError
-from hookline.event import Attachment, Message
+from hookline.event import Attachment, InMemory, Message
 from hookline.http_client import BODY_LIMIT_BYTES, GuardedClient, NotSent, Unanswered
 from tests.builders import EVENT_ID, component, message
 from tests.standins import Answer, HangUp, Request, Silence, StandIn
@@ -229,7 +229,7 @@ async def test_the_answer_becomes_the_message(
     expected: Any,
 ) -> None:
     server.fail(Answer(201, body, {"Content-Type": content_type, "X-Id": "1"}))
-    given = message(attachments={"old": Attachment("a/b", b"")})
+    given = message(attachments={"old": Attachment("a/b", InMemory(b""))})
     answer = await run(server, http, given)
 
     assert answer.body == expected
@@ -248,7 +248,7 @@ async def test_an_answer_that_is_no_text_becomes_an_attachment(
     answer = await run(server, http, message())
 
     assert answer.body == {}
-    assert answer.attachments == {name: Attachment(content_type, b"\xff\x00")}
+    assert answer.attachments == {name: Attachment(content_type, InMemory(b"\xff\x00"))}
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
