@@ -67,6 +67,8 @@ SMUGGLED = {
     "a line feed in a value": http(b"X-A: b\nX-B: c", ONE),
     "a carriage return in a value": http(b"X-A: b\rX-B: c", ONE),
     "NUL in a value": http(b"X-A: b\0c", ONE),
+    "CONNECT to nowhere": http(line=b"CONNECT  HTTP/1.1"),
+    "CONNECT to nowhere in HTTP/0.9": http(line=b"CONNECT  "),
     "NUL in a name": http(b"X\0A: b", ONE),
     "NUL in the path": http(ONE, line=b"POST /hook/open\0 HTTP/1.1"),
     "two hosts": http(b"Host: other", ONE),
