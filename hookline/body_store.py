@@ -31,8 +31,10 @@ if TYPE_CHECKING:  # obstore has them for type checkers alone
     from obstore.store import ClientConfig, RetryConfig
 
 PIECE_BYTES: Final = 256 * 1024
-# What is asked for at once: a reader that is slow holds no request open.
+# What is asked for at once: a reader that is slow holds no request open. Of a bucket it is
+# more, for each question has its way to go.
 WINDOW_BYTES: Final = 8 * PIECE_BYTES
+LOCAL_WINDOW_BYTES: Final = 2 * PIECE_BYTES
 # The smallest part that S3 takes, but for the last one.
 REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
 LOCAL_PART_BYTES: Final = 1024 * 1024
@@ -63,6 +65,7 @@ class BodyStore:
         self._directory = directory
         self._part_bytes = LOCAL_PART_BYTES if directory else REMOTE_PART_BYTES
         self.held_bytes = 3 * self._part_bytes
+        self._window_bytes = LOCAL_WINDOW_BYTES if directory else WINDOW_BYTES
 
     @asynccontextmanager
     async def writing(self, partition: int) -> AsyncIterator["Writing"]:
@@ -84,10 +87,10 @@ class BodyStore:
         """
         end = stored.size if end is None else min(end, stored.size)
         digest = sha256() if (start, end) == (0, stored.size) else None
-        for at in range(start, end, WINDOW_BYTES):
-            window = await self._window(stored, at, min(at + WINDOW_BYTES, end))
+        for at in range(start, end, self._window_bytes):
+            window = await self._window(stored, at, min(at + self._window_bytes, end))
             for offset in range(0, len(window), PIECE_BYTES):
-                piece = window[offset : offset + PIECE_BYTES]
+                piece = bytes(window[offset : offset + PIECE_BYTES])
                 if digest is not None:
                     digest.update(piece)
                 yield piece
@@ -108,7 +111,7 @@ class BodyStore:
 
     async def _window(
         self, stored: event_pb2.StoredBody, start: int, end: int
-    ) -> bytes:
+    ) -> memoryview:
         try:
             got = await obstore.get_range_async(
                 self._objects, stored.name, start=start, end=end
@@ -124,7 +127,7 @@ class BodyStore:
         if len(got) != end - start:
             await self._check_size(stored)
             raise Unavailable(AWAY)
-        return bytes(got)
+        return memoryview(got)
 
     async def _check_size(self, stored: event_pb2.StoredBody) -> None:
         """Raise TerminalError where the object is there and has another size."""
