@@ -70,7 +70,8 @@ class Executor:
 
     def _share_bytes(self) -> int:
         """What the unfinished events of each partition may hold."""
-        return self._limits.unfinished_bytes // max(1, len(self._lanes))
+        # At least one: where nothing is unfinished there is room, whatever the limit.
+        return max(1, self._limits.unfinished_bytes // max(1, len(self._lanes)))
 
     async def drain(self) -> None:
         """Start nothing more; wait, within the limit, for what is running.

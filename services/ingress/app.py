@@ -11,6 +11,7 @@ from random import Random
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from hookline.event import FLOW_ID
 from hookline.v1 import event_pb2
@@ -69,29 +70,35 @@ class Ingress:
             return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
-        content = http.content
-        if (
-            content.is_eof()
-            and content.exception() is None
-            and content.total_bytes <= WHOLE_BYTES
-        ):
-            request.body = content.read_nowait(-1)
-            return answer(await self._judged(request))
-        invite = invitation(http)
-        body = Body(content, self._body_timeout_s, self._body_floor, invite)
-        outcome = await self._router.upload(request, http.content_length, body.read)
-        await self._back_seat.wait(outcome)
+        if _is_whole(http.content):
+            request.body = http.content.read_nowait(-1)
+            outcome = await self._router.receive(request)
+        else:
+            outcome = await self._upload(request, http)
+        if outcome.HasField("rejected"):
+            await self._back_seat.wait(outcome.rejected.reason)
+        else:
+            self._back_seat.make_way()
         response = answer(outcome)
-        if not content.is_eof():
+        if not http.content.is_eof():
             # What was not read is not waited for: the connection ends with the answer.
             response.force_close()
         return response
 
-    async def _judged(self, request: event_pb2.Request) -> event_pb2.Outcome:
-        """The verdict on a request; a refused sender takes the back seat."""
-        outcome = await self._router.receive(request)
-        await self._back_seat.wait(outcome)
-        return outcome
+    async def _upload(
+        self, head: event_pb2.Request, http: web.BaseRequest
+    ) -> event_pb2.Outcome:
+        invite = invitation(http)
+        body = Body(http.content, self._body_timeout_s, self._body_floor, invite)
+        return await self._router.upload(head, http.content_length, body.read)
+
+
+def _is_whole(content: StreamReader) -> bool:
+    return (
+        content.is_eof()
+        and content.exception() is None
+        and content.total_bytes <= WHOLE_BYTES
+    )
 
 
 def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
