@@ -53,7 +53,7 @@ class Executor:
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
-        metrics.unfinished.set_function(self._unfinished)
+        metrics.unfinished.set_function(lambda: self.unfinished)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
 
@@ -65,7 +65,9 @@ class Executor:
                 tasks.create_task(self._consume(assignment))
             following.cancel()
 
-    def _unfinished(self) -> int:
+    @property
+    def unfinished(self) -> int:
+        """How many events are read, and have not ended."""
         return sum(lanes.unfinished for lanes in self._lanes)
 
     def _share_bytes(self) -> int:
