@@ -13,7 +13,7 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
-from hookline.event import FLOW_ID
+from hookline.event import FLOW_ID, IN_LINE_BYTES
 from hookline.v1 import event_pb2
 from services.ingress.back_seat import BackSeat
 from services.ingress.body import Body, Read
@@ -26,8 +26,6 @@ PREFIX = "/hook/"
 # Ids need to differ, not to be secret; the system's source would cost a call each.
 RANDOM = Random(os.urandom(16))  # noqa: S311
 REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-# What is here already is handed on whole, as long as the log takes it in line.
-WHOLE_BYTES = 256 * 1024
 NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
 
 
@@ -97,7 +95,7 @@ def _is_whole(content: StreamReader) -> bool:
     return (
         content.is_eof()
         and content.exception() is None
-        and content.total_bytes <= WHOLE_BYTES
+        and content.total_bytes <= IN_LINE_BYTES
     )
 
 

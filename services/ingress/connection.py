@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from hookline.sources import source_of
 from hookline.v1 import event_pb2
 from services.ingress.broken import (
     HEAD_TOO_LARGE,
@@ -23,7 +24,7 @@ from services.ingress.broken import (
 )
 from services.ingress.pieces import MOST_HEAD_BYTES, Pieces, is_one_request
 from services.ingress.replies import last_bytes, problem
-from services.ingress.senders import peer_address, share_of
+from services.ingress.senders import peer_address
 from services.ingress.surroundings import Surroundings
 
 # What is read of a chunked body at once; so much in a row without any of its bytes is
@@ -68,7 +69,7 @@ class Connection(web.RequestHandler):
         self.address = peer_address(transport)
         senders = self._surroundings.senders
         self._behind_proxy = senders.trusts(self.address)
-        self.share = "" if self._behind_proxy else share_of(self.address)
+        self.share = "" if self._behind_proxy else source_of(self.address)
         if self._surroundings.places.take(self):
             super().connection_made(transport)
             self.head_since = self._loop.time()

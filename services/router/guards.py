@@ -31,10 +31,11 @@ from contextlib import suppress
 from typing import Final, NoReturn, Protocol
 
 from hookline.errors import Error, Overloaded, Unauthenticated
+from hookline.sources import source_of
 from hookline.telemetry import Sampled, get_logger
 from hookline.v1 import event_pb2
 from services.router.rates import Bucket, Clock
-from services.router.sources import MOST_SOURCES, source_of
+from services.router.sources import MOST_SOURCES
 from services.router.static_credentials import Known
 
 logger = get_logger(__name__)

@@ -16,12 +16,12 @@ from hookline import bodies
 from hookline.bodies_check import MOST_PARSED_BYTES, check_parsed_size
 from hookline.body_store import BodyStore
 from hookline.errors import Rejected, TerminalError, TooLarge, Unavailable
+from hookline.event import IN_LINE_BYTES
 from hookline.log import Topic, partition_of
 from hookline.v1 import event_pb2
 from services.router.guards import Verifies
 from services.router.registry import ServedFlow
 
-IN_LINE_BYTES: Final = 256 * 1024
 # What comes at once, at most.
 MOST_PIECE_BYTES: Final = 256 * 1024
 # Of a body that is refused on its way, for those who look at rejections.
