@@ -57,11 +57,6 @@ class Signed(Protocol):
     """Credentials of a request whose body comes in pieces."""
 
     @property
-    def gathers(self) -> bool:
-        """Whether the pieces are kept."""
-        ...
-
-    @property
     def decided(self) -> bool:
         """Whether the head has let the sender in."""
         ...
@@ -84,7 +79,6 @@ class Ending:
     """The same, with what is to be done at the end."""
 
     def __init__(self, inner: Signed, end: Callable[[Signed], None]) -> None:
-        self.gathers = inner.gathers
         self.decided = inner.decided
         self.right = inner.right
         self.update = inner.update

@@ -180,8 +180,6 @@ class HmacCheck:
 class InPieces:
     """The signature of a body on its way; nothing of it is kept."""
 
-    gathers = False
-
     def __init__(
         self,
         check: HmacCheck,
@@ -213,8 +211,6 @@ class TooLong:
 
     Whoever has no credential gets nothing gathered: what is here whole is not in pieces.
     """
-
-    gathers = False
 
     def update(self, piece: bytes) -> None:
         """Keep nothing of it."""

@@ -213,8 +213,8 @@ class _Judging:
 
         That is its beginning, the store's parts, and what is gathered.
         """
-        gathers = [self._signatures.gathers, self._check.gathers and not self.later]
-        gathered = sum(gathers) * min(size, MOST_PARSED_BYTES)
+        gathers = self._check.gathers and not self.later
+        gathered = min(size, MOST_PARSED_BYTES) if gathers else 0
         parts = min(size, store.held_bytes + MOST_PIECE_BYTES)
         beginning = IN_LINE_BYTES + MOST_PIECE_BYTES
         await self._hold.reserve(beginning + parts + gathered)
@@ -232,8 +232,6 @@ class _Judging:
     async def take(self, piece: bytes) -> None:
         """Judge the next piece. Raises what may be told already, and Unavailable."""
         self._size += len(piece)
-        if self._signatures.gathers:
-            self._hold(len(piece))
         self._signatures.update(piece)
         if self.later:
             if self._check.gathers:
