@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hookline.log import Record, partition_of
 from hookline.log.sqlite import open_log
-from hookline.telemetry import Metrics
+from hookline.metrics import Metrics
 from hookline.topics import Topics
 from services.executor.lanes import Finish
 from services.executor.serve import Executor, Limits

@@ -27,8 +27,8 @@ from hookline.components import component_types
 from hookline.components.steps import Types
 from hookline.log import Log
 from hookline.log.sqlite import open_log
+from hookline.metrics import EdgeMetrics, Metrics, ProcessMetrics
 from hookline.settings import Settings
-from hookline.telemetry import EdgeMetrics, Metrics, ProcessMetrics
 from hookline.topics import Topics
 from services.executor.journal import Listener
 from services.ingress.serve import serve_http

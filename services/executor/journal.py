@@ -11,7 +11,8 @@ import msgspec
 from hookline.errors import Unavailable
 from hookline.event import Value
 from hookline.log import Log, Position, Record, Topic
-from hookline.telemetry import Metrics, Sampled, get_logger
+from hookline.metrics import Metrics
+from hookline.telemetry import Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 

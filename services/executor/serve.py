@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from hookline.errors import Unavailable
 from hookline.log import Assignment, Commit, Log
-from hookline.telemetry import Metrics, get_logger
+from hookline.metrics import Metrics
+from hookline.telemetry import get_logger
 from hookline.topics import Topics
 from services.executor.execution import Executions
 from services.executor.lag import Lag

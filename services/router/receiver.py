@@ -26,7 +26,7 @@ from hookline.errors import (
 )
 from hookline.event import EventId, Trigger
 from hookline.log import Log
-from hookline.telemetry import Metrics
+from hookline.metrics import Metrics
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
 from services.router.admitting import Admitting

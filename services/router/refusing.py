@@ -2,8 +2,9 @@
 
 from hookline.errors import Error, Unauthenticated
 from hookline.log import Log
+from hookline.metrics import Metrics
 from hookline.outcomes import reason_of
-from hookline.telemetry import Metrics, Sampled, get_logger
+from hookline.telemetry import Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
 from services.router.appending import Taken

@@ -14,8 +14,9 @@ from typing import Final
 
 from hookline.errors import Error, UnknownFlow
 from hookline.log import Log, Topic
+from hookline.metrics import RouterMetrics
 from hookline.outcomes import reason_of
-from hookline.telemetry import RouterMetrics, Sampled, get_logger
+from hookline.telemetry import Sampled, get_logger
 from hookline.v1 import event_pb2
 from hookline.v1.rejection_pb2 import RejectionRecord
 from services.router.registry import Registry

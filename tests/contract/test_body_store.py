@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hookline.body_store import BodyStore, Writing, open_body_store
+from hookline.body_store import BodyStore, open_body_store
+from hookline.body_writing import Writing
 from hookline.errors import BadConfiguration, TerminalError, Unavailable
 from hookline.v1 import event_pb2
 from tests.standins import Answer, Request, StandIn

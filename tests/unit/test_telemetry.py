@@ -2,7 +2,8 @@
 
 import logging
 
-from hookline.telemetry import EdgeMetrics, ProcessMetrics, Sparing, joined
+from hookline.metrics import EdgeMetrics, ProcessMetrics, joined
+from hookline.telemetry import Sparing
 
 
 def worker_metrics(answers: int) -> str:
