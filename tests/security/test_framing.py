@@ -132,20 +132,7 @@ def assert_refused(answer: Answer, status: int, slug: str) -> None:
     assert answer.json["requestId"] == answer.headers["x-request-id"]
 
 
-@pytest.mark.security(
-    "S01",
-    "S02",
-    "S03",
-    "S04",
-    "S05",
-    "S06",
-    "S07",
-    "S08",
-    "S09",
-    "S10",
-    "S11",
-    "S12",
-)
+@pytest.mark.security("S01-S12")
 @pytest.mark.parametrize("name", SMUGGLED)
 async def test_a_request_that_can_be_read_in_two_ways_is_400(
     hookline: Instance, name: str
