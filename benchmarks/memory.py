@@ -26,6 +26,8 @@ from tests.waiting import until
 MOST_MB = 150
 EVENTS = 200_000
 FLOWS = 200
+# The load stands for many senders, and comes from one address.
+MANY = {"HOOKLINE_INGRESS__MOST_CONNECTIONS_PER_ADDRESS": "5000"}
 FROZEN_S = 15.0
 REFUSED_S = 7.0  # the deadline of 5 s, and a busy machine
 HEALED_S = 10.0
@@ -111,7 +113,9 @@ def main() -> None:
 
         def fresh(name: str) -> Line:
             return stack.enter_context(
-                line_on(broker.server, directory / name, flows=FLOWS, executor=True)
+                line_on(
+                    broker.server, directory / name, flows=FLOWS, executor=True, **MANY
+                )
             )
 
         held = [after_many(fresh("many"), options.events)]

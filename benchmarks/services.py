@@ -77,6 +77,21 @@ def print_noise(results: Results) -> None:
     print(f"other work on the machine: {median(noise):.0%}, at most {max(noise):.0%}")
 
 
+@contextmanager
+def contending(flows: int) -> Iterator[Sequence[Contender]]:
+    """The bare handler, and the line on one broker without and with an executor."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        [broker] = stack.enter_context(kafka_cluster(directory / "kafka")).brokers
+        contenders = [stack.enter_context(bare())]
+        for name, executor in ((ALONE, False), (RUNNING, True)):
+            line = on_kafka(
+                name, broker, directory / name, flows=flows, executor=executor
+            )
+            contenders.append(stack.enter_context(line))
+        yield contenders
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=5)
@@ -90,22 +105,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     need_wrk()
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        [broker] = stack.enter_context(kafka_cluster(directory / "kafka")).brokers
-        contenders = [stack.enter_context(bare())]
-        contenders += [
-            stack.enter_context(
-                on_kafka(
-                    name,
-                    broker,
-                    directory / name,
-                    flows=options.flows,
-                    executor=executor,
-                )
-            )
-            for name, executor in ((ALONE, False), (RUNNING, True))
-        ]
+    with contending(options.flows) as contenders:
         results = measure(
             contenders,
             paths(options.flows),

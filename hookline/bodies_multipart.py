@@ -7,7 +7,7 @@ are in the body, so that it need not be copied to be read.
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,6 +58,23 @@ class File:
     content: bytes | None = None
 
 
+@dataclass(slots=True)
+class _Part:
+    """The part that is being read: a field with a name and a type, or a file."""
+
+    headers: dict[bytes, str] = field(default_factory=dict)
+    header_name: bytearray = field(default_factory=bytearray)
+    header_value: bytearray = field(default_factory=bytearray)
+    start: int | None = None
+    size: int = 0
+    file: File | None = None
+    name: str = ""
+    content_type: str = ""
+    # Of a field, or of a file that is kept.
+    content: bytearray = field(default_factory=bytearray)
+    digest: Any = None
+
+
 class Multipart:
     """The parts of one body, as its pieces come.
 
@@ -87,6 +104,17 @@ class Multipart:
         self._again = 0
         self._names: dict[str, int] = {}
         self._delimiters = re.compile(b"\r\n--" + re.escape(delimiter))
+        self._parser = self._parser_of(delimiter)
+        self._piece = b""
+        self._before = 0
+        self._begun = False
+        self._ended = False
+        self._parts = 0
+        self._seen = 0
+        self._held = 0
+        self._part = _Part()
+
+    def _parser_of(self, delimiter: bytes) -> MultipartParser:
         callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
             "on_part_data": self._take,
@@ -97,21 +125,12 @@ class Multipart:
             "on_headers_finished": self._end_headers,
             "on_end": self._end,
         }
-        self._parser = MultipartParser(
+        return MultipartParser(
             delimiter,
             callbacks,
             max_header_count=MOST_HEADERS,
             max_header_size=MOST_HEADER_BYTES,
         )
-        self._piece = b""
-        self._before = 0
-        self._begun = False
-        self._ended = False
-        self._parts = 0
-        self._seen = 0
-        self._held = 0
-        self._begin()
-        self._parts = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes. Raises Malformed or TooLarge."""
@@ -171,81 +190,78 @@ class Multipart:
         self._parts += 1
         if self._parts > MOST_PARTS:
             raise Malformed(f"A form has at most {MOST_PARTS} parts")
-        self._headers: dict[bytes, str] = {}
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        self._start: int | None = None
-        self._size = 0
-        self._file: File | None = None
-        self._name = ""
-        self._field_type = ""
-        self._field = bytearray()
-        self._digest: Any = None
-        self._content = bytearray()
+        self._part = _Part()
 
     def _take_header_name(self, piece: bytes, start: int, end: int) -> None:
-        self._header_name += piece[start:end]
+        self._part.header_name += piece[start:end]
 
     def _take_header_value(self, piece: bytes, start: int, end: int) -> None:
-        self._header_value += piece[start:end]
+        self._part.header_value += piece[start:end]
 
     def _end_header(self) -> None:
-        value = text_of(bytes(self._header_value)).strip()
+        part = self._part
+        value = text_of(bytes(part.header_value)).strip()
         if CONTROL.search(value):
             raise Malformed("The header of a part has control characters")
-        self._headers[bytes(self._header_name).lower()] = value
-        self._header_name.clear()
-        self._header_value.clear()
+        part.headers[bytes(part.header_name).lower()] = value
+        part.header_name.clear()
+        part.header_value.clear()
 
     def _end_headers(self) -> None:
-        name, file_name = names_in(self._headers.get(b"content-disposition", ""))
-        content_type = self._headers.get(b"content-type", "")
+        part = self._part
+        name, file_name = names_in(part.headers.get(b"content-disposition", ""))
+        content_type = part.headers.get(b"content-type", "")
         if file_name is None and not is_field(content_type):
             file_name = name + extension_of(content_type)
         if file_name is None:
             if not name:
                 raise Malformed("A part of the form has no name")
-            self._name, self._field_type = name, content_type
+            part.name, part.content_type = name, content_type
             return
         unique = unique_name(safe_name(file_name), self._names)
-        self._file = File(unique, content_type or "application/octet-stream")
+        part.file = File(unique, content_type or "application/octet-stream")
         if self._digests:
-            self._digest = sha256()
+            part.digest = sha256()
 
     def _take(self, piece: bytes, start: int, end: int) -> None:
-        if self._start is None:
+        part = self._part
+        if part.start is None:
             # What looked like a boundary across pieces is given from another buffer.
             here = piece is self._piece
-            self._start = self._before + start if here else self._before - end
-        self._size += end - start
-        if self._file is None:
+            part.start = self._before + start if here else self._before - end
+        part.size += end - start
+        if part.file is None:
             self._held += end - start
             if self._held > MOST_FIELD_BYTES:
                 text = f"The fields of a form have at most {MOST_FIELD_BYTES} bytes."
                 raise TooLarge(text)
-            self._field += piece[start:end]
+            part.content += piece[start:end]
             return
-        if self._digest is not None:
-            self._digest.update(memoryview(piece)[start:end])
-        if self._keeps_small and self._size <= SMALL_BYTES:
-            self._content += piece[start:end]
+        if part.digest is not None:
+            part.digest.update(memoryview(piece)[start:end])
+        if self._keeps_small and part.size <= SMALL_BYTES:
+            part.content += piece[start:end]
 
     def _end_part(self) -> None:
-        if self._file is None:
-            value = self._read_field(self._field_type, bytes(self._field))
-            self._fields.setdefault(self._name, []).append(value)
-            return
-        self._file.start = self._start or 0
-        self._file.size = self._size
-        if self._digest is not None:
-            self._file.sha256 = self._digest.hexdigest()
-        if self._size <= min(SMALL_BYTES, MOST_SMALL_BYTES - self._small):
-            self._small += self._size
-            if self._keeps_small:
-                self._file.content = bytes(self._content)
+        part = self._part
+        if part.file is None:
+            value = self._read_field(part.content_type, bytes(part.content))
+            self._fields.setdefault(part.name, []).append(value)
         else:
-            self._again += self._file.start + self._size
-        self.files.append(self._file)
+            self._end_file(part, part.file)
+
+    def _end_file(self, part: _Part, file: File) -> None:
+        file.start = part.start or 0
+        file.size = part.size
+        if part.digest is not None:
+            file.sha256 = part.digest.hexdigest()
+        if part.size <= min(SMALL_BYTES, MOST_SMALL_BYTES - self._small):
+            self._small += part.size
+            if self._keeps_small:
+                file.content = bytes(part.content)
+        else:
+            self._again += file.start + part.size
+        self.files.append(file)
 
     def _end(self) -> None:
         self._ended = True

@@ -16,6 +16,8 @@ from hookline.errors import TerminalError
 EventId = NewType("EventId", str)
 FlowId = NewType("FlowId", str)
 
+# A body up to this size is in the log, with its event; beyond it in the body store.
+IN_LINE_BYTES = 256 * 1024
 FLOW_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 # What JSON can hold: the bodies of messages. `Any`, because expressions decide.

@@ -6,6 +6,13 @@ room for others. For more of what is here already there is a quarter beside the 
 so that those who wait for more cannot all wait for each other.
 """
 
+from typing import Final
+
+# What a request that waits holds at the edge besides its bytes: a connection, its parser
+# and its task, as measured.
+OVERHEAD_BYTES: Final = 16 * 1024
+FULL: Final = "Too many requests are on their way: send this one again later."
+
 
 class Shares:
     """What each source holds; `taken`, the sum, never passes `most`."""

@@ -1,4 +1,4 @@
-"""What the product says of itself: structured lines on stderr, and metrics.
+"""What the product says of itself: structured lines on stderr.
 
 Lines are events in a context of keys and values, named `noun.past_participle`: JSON,
 unless stderr is a terminal. Never a body or a secret.
@@ -8,30 +8,10 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import structlog
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
-
-# When each series began: nobody asks, and it doubles them.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types
-METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
-# None in place of a registry: counted and not shown, for a service that is not here.
-Registry = CollectorRegistry | None
 
 
 def get_logger(name: str) -> Any:
@@ -48,18 +28,7 @@ def configure(*, verbose: bool = False) -> None:
         else structlog.processors.JSONRenderer()
     )
     level = logging.DEBUG if verbose else logging.INFO
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # Without the values of variables: they hold bodies, headers and secrets.
-        structlog.processors.ExceptionRenderer(
-            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        )
-        if not terminal
-        else structlog.processors.StackInfoRenderer(),
-        *([printable] if terminal else []),
-    ]
+    shared = _processors(terminal=terminal)
     # It has what a logger asks of a stream, and no more.
     stderr = cast("TextIO", Unfailing(sys.stderr))
     structlog.configure(
@@ -105,6 +74,20 @@ class Unfailing(io.TextIOBase):
         """Send it off, where that works."""
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+def _processors(*, terminal: bool) -> list[Any]:
+    """What is made of a line before it is written."""
+    known = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if terminal:
+        return [*known, structlog.processors.StackInfoRenderer(), printable]
+    # Without the values of variables: they hold bodies, headers and secrets.
+    transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [*known, structlog.processors.ExceptionRenderer(transform)]
 
 
 def printable(_logger: Any, _method: str, line: Any) -> Any:
@@ -168,206 +151,3 @@ class Sampled:
         if self._left_out:
             facts["left_out"], self._left_out = self._left_out, 0
         self._write(event, **facts)
-
-
-class ProcessMetrics:
-    """What every process shows; the others add theirs to its registry."""
-
-    def __init__(self, ready: Callable[[], bool]) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        gauge = Gauge(
-            "hookline_ready",
-            "Whether the service can do its work: what /readyz says",
-            registry=self.registry,
-        )
-        gauge.set_function(ready)
-
-    def add_restarts(self, restarts: Callable[[], float]) -> None:
-        """Show how many workers were started again."""
-        gauge = Gauge(
-            "hookline_worker_restarts",
-            "How often a worker has ended and was started again",
-            registry=self.registry,
-        )
-        gauge.set_function(restarts)
-
-    def exposition(self) -> bytes:
-        """Everything in Prometheus' text form."""
-        return generate_latest(self.registry)
-
-
-def joined(own: str, label: str, texts: Mapping[str, str]) -> bytes:
-    """Expositions of several processes as one, each under its value of a label."""
-    families: dict[str, Metric] = {}
-    for value, text in (("", own), *texts.items()):
-        for family in text_string_to_metric_families(text):
-            into = families.setdefault(
-                family.name, Metric(family.name, family.documentation, family.type)
-            )
-            more = {label: value} if value else {}
-            into.samples += [
-                sample._replace(labels={**sample.labels, **more})
-                for sample in family.samples
-            ]
-    registry = CollectorRegistry()
-    registry.register(_Families(families.values()))
-    return generate_latest(registry)
-
-
-class _Families(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
-class EdgeMetrics:
-    """The metrics of an ingress; children are bound once."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._responses = Counter(
-            "hookline_http_responses",
-            "Answers on the public port, by status",
-            ["status"],
-            registry=registry,
-        )
-        self._by_status: dict[int, Counter] = {}
-        self.in_flight = Gauge(
-            "hookline_http_requests_in_flight",
-            "Requests on the public port that are not answered yet",
-            registry=registry,
-        )
-        self.bytes_in_flight = Gauge(
-            "hookline_ingress_bytes_in_flight",
-            "Bytes of requests that routers have not answered",
-            registry=registry,
-        )
-        self.connections = Gauge(
-            "hookline_http_connections",
-            "Connections that are open on the public port",
-            registry=registry,
-        )
-        self._refused = Counter(
-            "hookline_http_connections_refused",
-            "Connections ended for want of a place: an address had its share, all were "
-            "taken, or one that was idle made room",
-            ["reason"],
-            registry=registry,
-        )
-
-    def connection_refused(self, reason: str) -> None:
-        """Count a connection that got no place, or lost it."""
-        self._refused.labels(reason).inc()
-
-    def answered(self, status: int) -> None:
-        """Count an answer."""
-        counter = self._by_status.get(status)
-        if counter is None:
-            counter = self._by_status[status] = self._responses.labels(str(status))
-        counter.inc()
-
-
-class RouterMetrics:
-    """The metrics of a router; children are bound once."""
-
-    def __init__(self, registry: Registry) -> None:
-        requests = Counter(
-            "hookline_requests",
-            "Requests to webhook URLs and of PublishService, by verdict",
-            ["verdict"],
-            registry=registry,
-        )
-        self._requests = requests
-        self.accepted = requests.labels("accepted")
-        self.body_bytes = Counter(
-            "hookline_accepted_bytes",
-            "Bytes of the bodies of accepted requests",
-            registry=registry,
-        )
-        self.append_duration = Histogram(
-            "hookline_append_seconds",
-            "From the append of an event until it is durable, or has failed",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
-            registry=registry,
-        )
-        self.bytes_in_flight = Gauge(
-            "hookline_router_bytes_in_flight",
-            "Bytes of edges' requests that the router has not answered",
-            registry=registry,
-        )
-
-        self.rejections_kept = Counter(
-            "hookline_rejections_kept",
-            "Refused requests, and counts of those left out, that were written down",
-            registry=registry,
-        )
-        self.rejections_left_out = Counter(
-            "hookline_rejections_left_out",
-            "Refused requests that were counted only: too many at once",
-            registry=registry,
-        )
-        self.rejections_dropped = Counter(
-            "hookline_rejections_dropped",
-            "Refused requests that the log did not take",
-            registry=registry,
-        )
-        self.replies_failed = Counter(
-            "hookline_replies_failed",
-            "Accepted requests whose flow's own answer could not be computed",
-            registry=registry,
-        )
-
-    def rejected(self, reason: str) -> None:
-        """Count a refusal; `reason` is one of a closed set."""
-        self._requests.labels(reason).inc()
-
-
-class ExecutorMetrics:
-    """The metrics of an executor; children are bound once."""
-
-    def __init__(self, registry: Registry) -> None:
-        executions = Counter(
-            "hookline_executions",
-            "Executions that have ended, by status",
-            ["status"],
-            registry=registry,
-        )
-        self.completed = executions.labels("completed")
-        self.filtered = executions.labels("filtered")
-        self.failed = executions.labels("failed")
-        self.attempts_failed = Counter(
-            "hookline_attempts_failed",
-            "Attempts of steps that have failed",
-            registry=registry,
-        )
-        self.unfinished = Gauge(
-            "hookline_unfinished_events",
-            "Events read from the log whose execution has not ended",
-            registry=registry,
-        )
-        self.lag = Gauge(
-            "hookline_lag_events",
-            "Events in this executor's partitions that have not ended, read or unread",
-            registry=registry,
-        )
-        self.partitions = Gauge(
-            "hookline_partitions_owned",
-            "Partitions of events that this executor runs",
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "hookline_accept_to_end_seconds",
-            "From acceptance to the end of the execution",
-            buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600),
-            registry=registry,
-        )
-
-
-class Metrics(RouterMetrics, ExecutorMetrics):
-    """The metrics of both."""
-
-    def __init__(self, router: Registry = None, executor: Registry = None) -> None:
-        RouterMetrics.__init__(self, router)
-        ExecutorMetrics.__init__(self, executor)

@@ -23,8 +23,8 @@ from hookline.cli.router import edge_service, internal_services, routing_of
 from hookline.cli.wiring import Shared, following, secrets_of
 from hookline.components import component_types
 from hookline.log.kafka import Cluster, Durability, create_topics, open_log
+from hookline.metrics import Metrics
 from hookline.settings import Settings
-from hookline.telemetry import Metrics
 from hookline.topics import Topics
 from services.executor.serve import GROUP
 from services.ingress.router_client import Routers, connecting

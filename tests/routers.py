@@ -13,8 +13,8 @@ from hookline.components import component_types
 from hookline.flow_file import FlowFile
 from hookline.log import Position, Topic
 from hookline.log.sqlite import SqliteLog, open_log
+from hookline.metrics import Metrics
 from hookline.secrets import Secrets
-from hookline.telemetry import Metrics
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
 from services.ingress.router_client import RouterClient, Routers, connecting

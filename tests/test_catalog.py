@@ -13,8 +13,8 @@ from hookline.components import component_types
 from hookline.flow_file import FlowFile
 from hookline.log import CAUGHT_UP, Bounds, CaughtUp, Log, Record, Topic
 from hookline.log.sqlite import open_log
+from hookline.metrics import Metrics
 from hookline.secrets import Secrets
-from hookline.telemetry import Metrics
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, flow_pb2
 from services.router.applier import Applier

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hookline.errors import Unavailable
 from hookline.log import Log, Position, Record, Topic
 from hookline.log.sqlite import open_log
-from hookline.telemetry import Metrics
+from hookline.metrics import Metrics
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.in_order import InOrder

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hookline.errors import Error, Malformed, NotAppended, TooLarge, Unavailable
+from hookline.shares import OVERHEAD_BYTES
 from hookline.v1 import event_pb2
-from services.ingress import byte_bound as edge_bound
 from services.ingress.router_client import RouterClient
 from services.router import byte_bound as router_bound
 from tests.caller import call_raw, request_bytes
@@ -280,7 +280,7 @@ async def test_bytes_of_a_body_count_while_they_are_in_hand(router: Router) -> N
 
 async def test_the_edge_refuses_at_once_what_is_too_much(router: Router) -> None:
     """Bytes in flight are bounded; when they are answered there is room again."""
-    bound = 3 * (request().ByteSize() + edge_bound.OVERHEAD_BYTES)
+    bound = 3 * (request().ByteSize() + OVERHEAD_BYTES)
     async with (
         router.serving() as address,
         edge(address, most_bytes_in_flight=bound) as client,

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from hookline.cli.readiness import Readiness
 from hookline.errors import BadConfiguration
-from hookline.telemetry import METRICS_CONTENT_TYPE
+from hookline.metrics import METRICS_CONTENT_TYPE
 
 READY = 200
 NOT_READY = 503

@@ -12,8 +12,8 @@ from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import Shared, admin_of, following, sharing
 from hookline.components import Resources
 from hookline.http_client import GuardedClient
+from hookline.metrics import Metrics, ProcessMetrics
 from hookline.settings import Settings
-from hookline.telemetry import Metrics, ProcessMetrics
 from services.executor.attempts import Attempts
 from services.executor.execution import Executions
 from services.executor.flows import Flows

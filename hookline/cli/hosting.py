@@ -27,8 +27,9 @@ from hookline.components import component_types
 from hookline.components.steps import Types
 from hookline.log import Log
 from hookline.log.sqlite import open_log
+from hookline.metrics import EdgeMetrics, Metrics, ProcessMetrics
+from hookline.secrets import Secrets
 from hookline.settings import Settings
-from hookline.telemetry import EdgeMetrics, Metrics, ProcessMetrics
 from hookline.topics import Topics
 from services.executor.journal import Listener
 from services.ingress.serve import serve_http
@@ -78,30 +79,21 @@ async def hosting(
 
     Raises BadConfiguration where a port or the data directory cannot be used.
     """
-    topics = Topics.with_partitions(settings.log.partitions or EMBEDDED_PARTITIONS)
     types = component_types() if types is None else types
     process = ProcessMetrics(lambda: readiness.ready)
+    metrics = Metrics(router=process.registry, executor=process.registry)
     async with AsyncExitStack() as stack:
         admin = admin_of(options.admin, process, readiness)
         admin_port = await stack.enter_async_context(serve_admin(admin))
-        log = await stack.enter_async_context(
-            open_log(
-                options.data,
-                topics.all,
-                append_deadline_s=settings.log.append_deadline_s,
-                most_pending_bytes=settings.log.most_pending_bytes,
+        shared = await stack.enter_async_context(
+            _sharing(
+                options,
+                settings,
+                secrets_of(environment),
+                metrics,
+                types=types,
                 vfs=vfs,
             )
-        )
-        shared = Shared(
-            settings,
-            secrets_of(environment),
-            topics,
-            Metrics(router=process.registry, executor=process.registry),
-            log,
-            Catalog(log, topics),
-            types,
-            body_store_of(settings) or open_body_store(_bodies_in(options.data)),
         )
         routing = routing_of(shared)
         await stack.enter_async_context(following(shared, readiness))
@@ -127,9 +119,33 @@ async def hosting(
             grpc=with_port(options.grpc, grpc),
             admin=with_port(options.admin, admin_port),
             directory=directory,
-            log=log,
-            topics=topics,
+            log=shared.log,
+            topics=shared.topics,
         )
+
+
+@asynccontextmanager
+async def _sharing(
+    options: Options,
+    settings: Settings,
+    secrets: Secrets,
+    metrics: Metrics,
+    *,
+    types: Types,
+    vfs: str | None,
+) -> AsyncIterator[Shared]:
+    """What the services have in common: the log in the data directory first of all."""
+    topics = Topics.with_partitions(settings.log.partitions or EMBEDDED_PARTITIONS)
+    async with open_log(
+        options.data,
+        topics.all,
+        append_deadline_s=settings.log.append_deadline_s,
+        most_pending_bytes=settings.log.most_pending_bytes,
+        vfs=vfs,
+    ) as log:
+        catalog = Catalog(log, topics)
+        bodies = body_store_of(settings) or open_body_store(_bodies_in(options.data))
+        yield Shared(settings, secrets, topics, metrics, log, catalog, types, bodies)
 
 
 def _bodies_in(data: Path) -> str:

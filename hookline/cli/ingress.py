@@ -15,8 +15,8 @@ from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import admin_of
 from hookline.cli.worker import wait_orphaned
 from hookline.errors import BadConfiguration
+from hookline.metrics import EdgeMetrics, ProcessMetrics
 from hookline.settings import Settings
-from hookline.telemetry import EdgeMetrics, ProcessMetrics
 from services.ingress.router_client import Routers, connecting
 from services.ingress.serve import Edge, serve_http
 

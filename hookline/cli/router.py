@@ -13,9 +13,9 @@ from hookline.cli.process import Facts, run_service
 from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import Shared, admin_of, following, sharing
 from hookline.errors import BadConfiguration
+from hookline.metrics import Metrics, ProcessMetrics
 from hookline.settings import Router as RouterSettings
 from hookline.settings import Settings
-from hookline.telemetry import Metrics, ProcessMetrics
 from services.console.execution_service import add_executions
 from services.console.history import History
 from services.router.applier import Applier

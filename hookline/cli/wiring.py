@@ -16,9 +16,9 @@ from hookline.cli.readiness import Readiness
 from hookline.components import component_types
 from hookline.components.steps import Types
 from hookline.log import Log
+from hookline.metrics import Metrics, ProcessMetrics
 from hookline.secrets import Secrets
 from hookline.settings import Settings
-from hookline.telemetry import Metrics, ProcessMetrics
 from hookline.topics import Topics
 
 LOG_AWAY = "the log does not answer: see whether its brokers, or its disk, are well"

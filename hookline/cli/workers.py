@@ -21,8 +21,9 @@ from hookline.cli.readiness import Readiness
 from hookline.cli.worker import Worker
 from hookline.errors import BadConfiguration, Error
 from hookline.http_client import GuardedClient, HttpClient
+from hookline.metrics import ProcessMetrics, joined
 from hookline.settings import Settings
-from hookline.telemetry import ProcessMetrics, get_logger, joined
+from hookline.telemetry import get_logger
 from services.ingress.serve import BACKLOG, cannot_listen
 
 FIRST_PAUSE_S: Final = 0.2

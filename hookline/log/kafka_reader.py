@@ -16,13 +16,13 @@ from typing import Any, Final
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.net.selector import KernelEvent
 
-from hookline.errors import Unavailable
 from hookline.log import Commit, Topic
 from hookline.log.kafka_assignment import KafkaAssignment, share_bytes
 from hookline.log.kafka_cluster import Cluster
+from hookline.log.kafka_commits import CALL_MS, Commits, committed
 from hookline.log.kafka_ranges import as_record, close_consumer, reading_options
 from hookline.telemetry import get_logger
 
@@ -39,7 +39,6 @@ FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
 # Of the session's time, after which we do not trust that the group still counts on us.
 SESSION_PART: Final = 0.9
-CALL_MS: Final = 5_000
 # After so many clients that could read nothing at all, partitions are tried one by one.
 FAILURES_BEFORE_PROBE: Final = 3
 PROBE_MS: Final = 500
@@ -81,9 +80,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         self._loop = asyncio.get_running_loop()
         self._fresh: asyncio.Queue[KafkaAssignment | None] = asyncio.Queue()
         self._assignments: dict[int, KafkaAssignment] = {}
-        self._commits: dict[int, tuple[Commit, list[asyncio.Future[None]]]] = {}
-        self._commits_lock = threading.Lock()
-        self._closed = False
+        self._commits = Commits(self._name, self._call)
         self._stopping = threading.Event()
         self._polled_at = self._heard_at = self._alive_at = time.monotonic()
         self._incoming: set[TopicPartition] = set()
@@ -112,14 +109,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
 
     async def commit(self, partition: int, commit: Commit) -> None:
         """Have the thread commit; the newest of a partition counts for all before."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        with self._commits_lock:
-            if self._closed:
-                raise Unavailable("The member has left the group.")
-            _, waiting = self._commits.get(partition, (commit, []))
-            waiting.append(future)
-            self._commits[partition] = commit, waiting
-        await future
+        await self._commits.add(partition, commit)
 
     @property
     def healthy(self) -> bool:
@@ -187,7 +177,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         self._assignments.clear()
         self._incoming.clear()
         self._held.clear()
-        self._fail_commits()
+        self._commits.fail(closed=self._stopping.is_set())
 
     def _serve(self, consumer: KafkaConsumer, *, probe: bool) -> None:
         while not self._stopping.is_set():
@@ -225,7 +215,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         # What this poll has brought of them may be from the place before.
         self._take({at: found[at] for at in found.keys() - begun})
         self._balance(consumer)
-        self._send_commits(consumer)
+        self._commits.send(consumer)
         self._turns += 1
         self._heard_at = max(self._heard_at, _heard_at(consumer))
         self._polled_at = self._alive_at = time.monotonic()
@@ -285,7 +275,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         new, self._incoming = self._incoming, set()
         if not new:
             return new
-        commits = _committed(consumer, new)
+        commits = committed(consumer, new)
         for place in sorted(new):
             self._begin_one(consumer, place, commits.get(place))
         partitions = sorted(place.partition for place in new)
@@ -355,36 +345,6 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
             elif partition in paused - self._held and not full:
                 consumer.resume(place)
 
-    def _send_commits(self, consumer: KafkaConsumer) -> None:
-        if consumer._coordinator.coordinator_unknown():  # noqa: SLF001
-            return  # it would be called kept when the coordinator is found
-        commits = self._take_commits()
-        if not commits:
-            return
-        offsets = {
-            TopicPartition(self._name, partition): OffsetAndMetadata(
-                commit.offset, commit.metadata, -1
-            )
-            for partition, (commit, _) in commits.items()
-        }
-        futures = [future for _, waiting in commits.values() for future in waiting]
-        sent = consumer.commit_async(offsets)
-        sent.add_callback(lambda _: self._call(_settle, futures, None))
-        sent.add_errback(lambda error: self._call(_settle, futures, error))
-
-    def _take_commits(self) -> dict[int, tuple[Commit, list["asyncio.Future[None]"]]]:
-        with self._commits_lock:
-            commits, self._commits = self._commits, {}
-        return commits
-
-    def _fail_commits(self) -> None:
-        with self._commits_lock:
-            self._closed = self._stopping.is_set()
-            commits, self._commits = self._commits, {}
-        futures = [future for _, waiting in commits.values() for future in waiting]
-        if futures:
-            self._call(_settle, futures, KafkaError("the member has left the group"))
-
     # On the client's own thread, while the group rebalances.
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -395,7 +355,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         consumer = self._consumer
         while not all(one.released.is_set() for one in ending):
             if consumer is not None:
-                self._send_commits(consumer)
+                self._commits.send(consumer)
             self._polled_at = time.monotonic()
             if self._polled_at > deadline:
                 logger.warning("partition.drain_cut_short")
@@ -403,7 +363,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
             # On the client's own loop, which is no asyncio: its way to sleep.
             await KernelEvent("_sleep", 0.005)
         self._end(ending, lost=True)
-        self._fail_commits()
+        self._commits.fail(closed=self._stopping.is_set())
         if ending:
             logger.info(
                 "partition.revoked", partitions=sorted(one.partition for one in ending)
@@ -418,7 +378,7 @@ class GroupReader(AsyncConsumerRebalanceListener):  # type: ignore[misc] # untyp
         """Others have them already."""
         ending = self._taken_from_us(lost)
         self._end(ending, lost=True)
-        self._fail_commits()
+        self._commits.fail(closed=self._stopping.is_set())
         if ending:
             logger.warning(
                 "partition.lost", partitions=sorted(one.partition for one in ending)
@@ -448,18 +408,6 @@ def _wake(assignments: list[KafkaAssignment]) -> None:
         assignment.wake()
 
 
-def _settle(futures: list["asyncio.Future[None]"], error: BaseException | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            kind = type(error).__name__.removesuffix("Error")
-            future.set_exception(Unavailable(f"The commit was not kept ({kind})."))
-            future.exception()  # who committed may have left
-
-
 def _is_member(consumer: KafkaConsumer) -> bool:
     """Whether the client believes to be in the group, and need not join it again."""
     coordinator = consumer._coordinator  # noqa: SLF001 - nothing public tells
@@ -473,12 +421,3 @@ def _heard_at(consumer: KafkaConsumer) -> float:
     heartbeat = consumer._coordinator.heartbeat  # noqa: SLF001
     sent, received = heartbeat.last_send, heartbeat.last_receive
     return float(sent) if received >= sent else -math.inf
-
-
-def _committed(consumer: KafkaConsumer, places: set[TopicPartition]) -> dict[Any, Any]:
-    """The commits of partitions, in one question; `committed` asks for one at a time."""
-    coordinator = consumer._coordinator  # noqa: SLF001
-    found: dict[Any, Any] = coordinator.fetch_committed_offsets(
-        list(places), timeout_ms=CALL_MS
-    )
-    return found

@@ -17,7 +17,8 @@ from hookline.components.steps import BoundStep
 from hookline.errors import MissingSecret, RetryableError, TerminalError, Unavailable
 from hookline.event import InMemory, Message
 from hookline.flow import Retry
-from hookline.telemetry import Metrics, get_logger
+from hookline.metrics import Metrics
+from hookline.telemetry import get_logger
 from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 

@@ -14,7 +14,8 @@ from functools import partial
 from hookline.errors import Unavailable
 from hookline.failpoints import failpoint
 from hookline.log import Log, Position, Record
-from hookline.telemetry import Metrics, Sampled, get_logger
+from hookline.metrics import Metrics
+from hookline.telemetry import Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 from services.executor.in_order import InOrder

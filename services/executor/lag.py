@@ -7,7 +7,7 @@ from typing import Final
 
 from hookline.errors import Unavailable
 from hookline.log import Assignment, Log, Topic
-from hookline.telemetry import ExecutorMetrics
+from hookline.metrics import ExecutorMetrics
 
 LOOK_S: Final = 2.0
 Reached = Callable[[], int | None]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from hookline.log import Assignment, Log
-from hookline.telemetry import Metrics, get_logger
+from hookline.metrics import Metrics
+from hookline.telemetry import get_logger
 from hookline.topics import Topics
 from services.executor.commits import Commits, Pace
 from services.executor.execution import Executions
@@ -67,7 +68,7 @@ class Executor:
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
         self._draining = False
-        metrics.unfinished.set_function(self._unfinished)
+        metrics.unfinished.set_function(lambda: self.unfinished)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
 
@@ -79,12 +80,15 @@ class Executor:
                 tasks.create_task(self._consume(assignment))
             following.cancel()
 
-    def _unfinished(self) -> int:
+    @property
+    def unfinished(self) -> int:
+        """How many events are read, and have not ended."""
         return sum(lanes.unfinished for lanes in self._lanes)
 
     def _share_bytes(self) -> int:
         """What the unfinished events of each partition may hold."""
-        return self._limits.unfinished_bytes // max(1, len(self._lanes))
+        # At least one: where nothing is unfinished there is room, whatever the limit.
+        return max(1, self._limits.unfinished_bytes // max(1, len(self._lanes)))
 
     async def drain(self) -> None:
         """Start nothing more; wait, within the limit, for what is running.

@@ -11,8 +11,9 @@ from random import Random
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.streams import StreamReader
 
-from hookline.event import FLOW_ID
+from hookline.event import FLOW_ID, IN_LINE_BYTES
 from hookline.failpoints import failpoint
 from hookline.v1 import event_pb2
 from services.ingress.back_seat import BackSeat
@@ -26,8 +27,6 @@ PREFIX = "/hook/"
 # Ids need to differ, not to be secret; the system's source would cost a call each.
 RANDOM = Random(os.urandom(16))  # noqa: S311
 REQUEST_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-# What is here already is handed on whole, as long as the log takes it in line.
-WHOLE_BYTES = 256 * 1024
 NO_FLOW = "There is no flow with this id: check the URL, or apply the flow."
 
 
@@ -71,31 +70,36 @@ class Ingress:
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
         failpoint("ingress.before_forwarding")
-        content = http.content
-        if (
-            content.is_eof()
-            and content.exception() is None
-            and content.total_bytes <= WHOLE_BYTES
-        ):
-            request.body = content.read_nowait(-1)
-            return answer(await self._judged(request))
-        invite = invitation(http)
-        body = Body(content, self._body_timeout_s, self._body_floor, invite)
-        outcome = await self._router.upload(request, http.content_length, body.read)
+        if _is_whole(http.content):
+            request.body = http.content.read_nowait(-1)
+            outcome = await self._router.receive(request)
+        else:
+            outcome = await self._upload(request, http)
         failpoint("ingress.after_verdict_before_answer")
-        await self._back_seat.wait(outcome)
+        if outcome.HasField("rejected"):
+            await self._back_seat.wait(outcome.rejected.reason)
+        else:
+            self._back_seat.make_way()
         response = answer(outcome)
-        if not content.is_eof():
+        if not http.content.is_eof():
             # What was not read is not waited for: the connection ends with the answer.
             response.force_close()
         return response
 
-    async def _judged(self, request: event_pb2.Request) -> event_pb2.Outcome:
-        """The verdict on a request; a refused sender takes the back seat."""
-        outcome = await self._router.receive(request)
-        failpoint("ingress.after_verdict_before_answer")
-        await self._back_seat.wait(outcome)
-        return outcome
+    async def _upload(
+        self, head: event_pb2.Request, http: web.BaseRequest
+    ) -> event_pb2.Outcome:
+        invite = invitation(http)
+        body = Body(http.content, self._body_timeout_s, self._body_floor, invite)
+        return await self._router.upload(head, http.content_length, body.read)
+
+
+def _is_whole(content: StreamReader) -> bool:
+    return (
+        content.is_eof()
+        and content.exception() is None
+        and content.total_bytes <= IN_LINE_BYTES
+    )
 
 
 def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:

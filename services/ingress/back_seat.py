@@ -34,14 +34,18 @@ class BackSeat:
         self._scheduled = False
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
 
-    async def wait(self, outcome: event_pb2.Outcome) -> None:
-        """Return when a verdict may be answered; at once where it is no such refusal."""
-        if not outcome.HasField("rejected"):
-            self._accepted_at = time.monotonic()
-            if self._waiting:
-                self._make_way()
-            return
-        if outcome.rejected.reason not in REASONS:
+    def make_way(self) -> None:
+        """Somebody was accepted; after some of them one refusal is answered."""
+        self._accepted_at = time.monotonic()
+        if self._waiting:
+            self._accepted += 1
+            if self._accepted >= FOR_ONE:
+                self._accepted = 0
+                self._let_go()
+
+    async def wait(self, reason: int) -> None:
+        """Return when a refusal may be answered; at once where it is of another kind."""
+        if reason not in REASONS:
             return
         now = time.monotonic()
         waiting = asyncio.get_running_loop().create_future()
@@ -50,13 +54,6 @@ class BackSeat:
             alone = now - self._accepted_at > self._moment_s
             self._schedule(0.0 if alone else self._moment_s)
         await waiting
-
-    def _make_way(self) -> None:
-        """Count one that was accepted; after some of them one refusal is answered."""
-        self._accepted += 1
-        if self._accepted >= FOR_ONE:
-            self._accepted = 0
-            self._let_go()
 
     def _schedule(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -1,6 +1,10 @@
 """What is said of what the parser could not read, or of what went wrong in here."""
 
-from aiohttp.http_exceptions import LineTooLong
+from typing import Any
+
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2
@@ -33,6 +37,19 @@ def answer_to_broken(
         response.headers["Retry-After"] = "1"
     response.force_close()
     return response
+
+
+def leads_nowhere(message: Any) -> bool:
+    """Whether it is a CONNECT without a place.
+
+    aiohttp's parser lets it pass, and then its connection's task would end, unnoticed.
+    """
+    return isinstance(message, RawRequestMessage) and message.url is None
+
+
+def no_request(text: str) -> _ErrInfo:
+    """What aiohttp's parser gives in place of a request that it cannot read."""
+    return _ErrInfo(status=400, exc=BadHttpMessage(text), message=text)
 
 
 def first_line(message: str | None) -> str:

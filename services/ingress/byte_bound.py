@@ -2,16 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from hookline.errors import Unavailable
-from hookline.shares import Shares
-from services.ingress.senders import share_of
-
-# What a request that waits holds besides its bytes: a connection, its parser and its
-# task, as measured.
-OVERHEAD_BYTES: Final = 16 * 1024
-FULL = "Too many requests are on their way: send this one again later."
+from hookline.shares import FULL, Shares
+from hookline.sources import source_of
 
 
 class ByteBound:
@@ -39,7 +33,7 @@ class ByteBound:
     @contextmanager
     def holding(self, remote: str) -> Iterator["Arriving"]:
         """What a body on its way holds; it ends with the block."""
-        arriving = Arriving(self, self._arriving, share_of(remote))
+        arriving = Arriving(self, self._arriving, source_of(remote))
         try:
             yield arriving
         finally:

@@ -12,11 +12,19 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from hookline.sources import source_of
 from hookline.v1 import event_pb2
-from services.ingress.broken import HEAD_TOO_LARGE, NO_ID, answer_to_broken, first_line
+from services.ingress.broken import (
+    HEAD_TOO_LARGE,
+    NO_ID,
+    answer_to_broken,
+    first_line,
+    leads_nowhere,
+    no_request,
+)
 from services.ingress.pieces import MOST_HEAD_BYTES, Pieces, is_one_request
 from services.ingress.replies import last_bytes, problem
-from services.ingress.senders import peer_address, share_of
+from services.ingress.senders import peer_address
 from services.ingress.surroundings import Surroundings
 
 # What is read of a chunked body at once; so much in a row without any of its bytes is
@@ -61,7 +69,7 @@ class Connection(web.RequestHandler):
         self.address = peer_address(transport)
         senders = self._surroundings.senders
         self._behind_proxy = senders.trusts(self.address)
-        self.share = "" if self._behind_proxy else share_of(self.address)
+        self.share = "" if self._behind_proxy else source_of(self.address)
         if self._surroundings.places.take(self):
             super().connection_made(transport)
             self.head_since = self._loop.time()
@@ -160,6 +168,9 @@ class Connection(web.RequestHandler):
     def _begin(self) -> None:
         """A head is complete, or something is broken."""
         message, body = self._messages[-1]
+        if leads_nowhere(message):
+            message = no_request("there is no target")
+            self._messages[-1] = message, body
         if not isinstance(message, RawRequestMessage):
             self._deaf = True
             self._break_body(first_line(message.message))
@@ -236,6 +247,9 @@ class Connection(web.RequestHandler):
     def close_if_overdue(self, now: float) -> None:
         """End a connection on which something has not come, or not gone, in time."""
         oldest = now - self._surroundings.timeout_s
+        if self._task_handler is not None and self._task_handler.done():
+            self.abort()  # nobody answers here any more
+            return
         if self._stalled_since is None and self._pipe.is_closing():
             self._stalled_since = now  # until its last bytes are taken
         if self._stalled_since is not None:

@@ -2,8 +2,8 @@
 
 Where all places are taken, a newcomer gets that of a connection which has sent nothing for
 long, though it is waited for: for a request, or for the rest of its body. One whose request
-is in work otherwise keeps its place. A connection costs about
-11 KiB while nothing is on its way, so the bound is one of memory, too.
+is in work otherwise keeps its place. A connection costs about 11 KiB while nothing is on
+its way, so the bound is one of memory, too.
 """
 
 from collections import Counter, OrderedDict

@@ -13,10 +13,11 @@ from typing import Final
 
 from hookline.errors import Rejected, Unavailable
 from hookline.outcomes import rejection
+from hookline.shares import OVERHEAD_BYTES
 from hookline.v1 import event_pb2, router_pb2
 from services.ingress.addresses import Resolve, resolver
 from services.ingress.body import MOST_PIECE_BYTES, Read
-from services.ingress.byte_bound import OVERHEAD_BYTES, Arriving, ByteBound
+from services.ingress.byte_bound import Arriving, ByteBound
 from services.ingress.expectation import waits
 from services.ingress.router_stream import Waiting
 from services.ingress.spread import NOWHERE, Spread

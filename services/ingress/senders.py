@@ -8,18 +8,16 @@ holds, rather than from the proxy, which may be in one.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, NamedTuple
 
+from hookline.sources import Address, address_of
 from services.ingress.forwarded import senders_in
 
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 RawHeaders = Iterable[tuple[bytes, bytes]]
 FORWARDED: Final = b"forwarded"
 FORWARDED_FOR: Final = b"x-forwarded-for"
-# Whoever has an IPv6 address has its whole network of 64 bits.
-NETWORK_BITS: Final = 64
 REMEMBERED: Final = 4096
 NOBODY: Final = ""
 
@@ -79,13 +77,6 @@ def peer_address(transport: Any) -> str:
     return str(address) if address is not None else ""
 
 
-def share_of(address: str) -> str:
-    """What an address is counted as: itself, or its network where it is IPv6."""
-    if ":" not in address:
-        return address
-    return str(IPv6Network((address, NETWORK_BITS), strict=False))
-
-
 def _split(line: str) -> Sequence[str]:
     return line.split(",")
 
@@ -97,9 +88,4 @@ def _address(text: str) -> Address | None:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return address_of(text)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from hookline.errors import BadConfiguration
-from hookline.telemetry import EdgeMetrics
+from hookline.metrics import EdgeMetrics
 from services.ingress.app import Ingress, Router
 from services.ingress.places import Places
 from services.ingress.port import Server, bound_answers, close_idle, sweeping

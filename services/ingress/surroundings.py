@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from hookline.telemetry import EdgeMetrics
+from hookline.metrics import EdgeMetrics
 from services.ingress.places import Places
 from services.ingress.senders import Senders
 

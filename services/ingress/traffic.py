@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from hookline.telemetry import EdgeMetrics
+from hookline.metrics import EdgeMetrics
 from services.ingress.connection import Connection
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -9,7 +9,7 @@ from hookline.errors import NotAppended
 from hookline.event import EventId, Trigger, new_event_id
 from hookline.failpoints import failpoint
 from hookline.log import Log, Position, Topic
-from hookline.telemetry import Metrics
+from hookline.metrics import Metrics
 from hookline.v1 import event_pb2
 from services.router.batches import reply_of, requests_of
 from services.router.rates import Quota

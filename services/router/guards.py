@@ -31,10 +31,11 @@ from contextlib import suppress
 from typing import Final, NoReturn, Protocol
 
 from hookline.errors import Error, Overloaded, Unauthenticated
+from hookline.sources import source_of
 from hookline.telemetry import Sampled, get_logger
 from hookline.v1 import event_pb2
 from services.router.rates import Bucket, Clock
-from services.router.sources import MOST_SOURCES, source_of
+from services.router.sources import MOST_SOURCES
 from services.router.static_credentials import Known
 
 logger = get_logger(__name__)
@@ -54,11 +55,6 @@ TooOften = Callable[[float], Error]
 
 class Signed(Protocol):
     """Credentials of a request whose body comes in pieces."""
-
-    @property
-    def gathers(self) -> bool:
-        """Whether the pieces are kept."""
-        ...
 
     @property
     def decided(self) -> bool:
@@ -83,7 +79,6 @@ class Ending:
     """The same, with what is to be done at the end."""
 
     def __init__(self, inner: Signed, end: Callable[[Signed], None]) -> None:
-        self.gathers = inner.gathers
         self.decided = inner.decided
         self.right = inner.right
         self.update = inner.update

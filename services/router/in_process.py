@@ -4,18 +4,13 @@ It keeps the bounds that edge and router have where they are apart: of requests 
 here as a whole, and of bodies on their way.
 """
 
-from typing import Final
-
 from hookline.errors import Unavailable
+from hookline.event import IN_LINE_BYTES
+from hookline.shares import FULL, OVERHEAD_BYTES
 from hookline.v1 import event_pb2
 from services.router.receiver import Receiver
 from services.router.upload_bound import UploadBound
-from services.router.uploads import IN_LINE_BYTES, Read
-
-# What a request that waits holds besides its bytes: a connection, its parser and its
-# task, as measured.
-OVERHEAD_BYTES: Final = 16 * 1024
-FULL = "Too many requests are on their way: send this one again later."
+from services.router.uploads import Read
 
 
 class Bounded:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from hookline.errors import Unauthenticated
 from hookline.flow_admission import Network
+from hookline.sources import address_of
 from hookline.v1 import event_pb2
 from services.router.guards import Signed, Verifies
-from services.router.sources import MOST_SOURCES, address_of
+from services.router.sources import MOST_SOURCES
 from services.router.static_credentials import Known
 
 

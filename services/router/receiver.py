@@ -19,44 +19,29 @@ from hookline.body_store import BodyStore
 from hookline.errors import (
     Error,
     Malformed,
-    MethodNotAllowed,
     NotAppended,
     Overloaded,
     Rejected,
-    TooLarge,
-    Unauthenticated,
     Unavailable,
-    UnknownFlow,
 )
 from hookline.event import EventId, Trigger
 from hookline.failpoints import failpoint
 from hookline.log import Log
-from hookline.outcomes import reason_of
-from hookline.telemetry import Metrics, Sampled, get_logger
+from hookline.metrics import Metrics
 from hookline.topics import Topics
 from hookline.v1 import event_pb2
+from services.router.admitting import Admitting
 from services.router.appending import Appending, Taken
 from services.router.guards import Verifies
 from services.router.options import WITHOUT_EVENT
 from services.router.rates import Quota
-from services.router.refusals import NO_FLOW
+from services.router.refusing import Refusing
 from services.router.registry import Registry, ServedFlow
-from services.router.rejections import Rejections
 from services.router.sources import Sources
 from services.router.unread import Passing
 from services.router.uploads import UNBOUNDED, Arriving, Hold, Read, Uploads
 
-logger = get_logger(__name__)
-REASON_NAMES = {
-    number: name.removeprefix("REASON_").lower()
-    for name, number in event_pb2.Reason.items()
-}
-
-
 REFUSED = (Rejected, Overloaded, Unavailable)
-INACTIVE = "The flow is inactive: it lacks secrets. Try again later."
-
-
 # The elements where a body is a batch; and the request as it was parsed, if it was.
 Opened = tuple[tuple[bytes, ...] | None, Trigger | None]
 
@@ -94,14 +79,14 @@ class Receiver:
         sources: Sources | None = None,
         body_store: BodyStore | None = None,
     ) -> None:
-        self._sources = sources
         self._catch_up = catch_up
         self._registry = registry
         self.metrics = metrics
         self._append = Appending(log, topics.events, metrics)
-        self._rejections = Sampled(logger)
+        self._admitting = Admitting(registry, sources)
+        self._refusing = Refusing(registry, log, topics, metrics)
+        self.reject = self._refusing.reject
         self._uploads = Uploads(body_store, topics.events)
-        self._kept = Rejections(registry, log, topics.rejections, metrics)
 
     async def receive(self, request: event_pb2.Request) -> event_pb2.Outcome:
         """Judge a request whose body is here. Never raises."""
@@ -128,7 +113,7 @@ class Receiver:
         try:
             return self._take(request)
         except REFUSED as error:
-            if self._catch_up is not None and self._hides(request, error):
+            if self._catch_up is not None and self._refusing.hides(request, error):
                 return Unsure(request, self._catch_up(), error)
             return self.reject(request, error)
 
@@ -145,10 +130,10 @@ class Receiver:
 
     def _take(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken | Unsure:
         """Judge and append. Raises Rejected, Overloaded or Unavailable."""
-        source = self._from_source(request, len(request.body))
+        source = self._admitting.take_from_source(request, len(request.body))
         if request.method in WITHOUT_EVENT:
-            return self._describe(request)
-        served = self._let_in(request)
+            return self._admitting.describe(request)
+        served = self._admitting.let_in(request)
         try:
             opened = _open(served, request, decodes=False)
         except bodies.Coded:
@@ -159,20 +144,12 @@ class Receiver:
 
     def _take_here(self, request: event_pb2.Request) -> event_pb2.Outcome | Taken:
         """The same where a flow was not known at first: even codings come off here."""
-        source = self._from_source(request, len(request.body))
+        source = self._admitting.take_from_source(request, len(request.body))
         if request.method in WITHOUT_EVENT:
-            return self._describe(request)
-        served = self._let_in(request)
+            return self._admitting.describe(request)
+        served = self._admitting.let_in(request)
         opened = _open(served, request, decodes=True)
         return self._append_opened(served, request, source, opened)
-
-    def _let_in(self, request: event_pb2.Request) -> ServedFlow:
-        size = len(request.body)
-        served, verifier = self._admit(request, size)
-        verifier.verify(request)
-        if served.quota is not None:
-            served.quota.take(size)
-        return served
 
     def _append_opened(
         self,
@@ -185,14 +162,6 @@ class Receiver:
         if events is not None:
             return self._append.batch(served, request, events, source)
         return self._append.one(served, request, source, trigger)
-
-    def _from_source(self, request: event_pb2.Request, size: int) -> Quota | None:
-        """Take a request from what its source may send. Raises Overloaded."""
-        if self._sources is None:
-            return None
-        source = self._sources.quota(request.remote)
-        source.take(size)
-        return source
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
         """What a request whose append has ended comes to. Raises faults of the log."""
@@ -225,13 +194,9 @@ class Receiver:
         passing = Passing(read, declared_size)
         try:
             await self._know(head.flow_id)
-            if self._sources is not None:
-                self._sources.quota(head.remote).check(declared_size or 0)
+            self._admitting.check_source(head, declared_size or 0)
             if head.method not in WITHOUT_EVENT:
-                served, verifier = self._admit(head, declared_size or 0)
-                verifier.verify_head(head)
-                if served.quota is not None and not served.flow.webhook.conceal:
-                    served.quota.check(declared_size or 0)
+                served, verifier = self._admitting.let_head_in(head, declared_size or 0)
                 self._uploads.check_size(declared_size or 0)
                 body = Arriving(passing.read, hold, served.max_body, declared_size)
                 await self._uploads.reserve(head, served, verifier, body)
@@ -249,7 +214,7 @@ class Receiver:
     async def _refuse_upload(
         self, head: event_pb2.Request, error: Error
     ) -> event_pb2.Outcome:
-        if self._catch_up is not None and self._hides(head, error):
+        if self._catch_up is not None and self._refusing.hides(head, error):
             with suppress(Unavailable):
                 await shield(self._catch_up())
         return self.reject(head, error)
@@ -264,7 +229,7 @@ class Receiver:
         """Take a request whose body is too large for the log. Raises as `upload` says."""
         stored = await self._uploads.keep(head, served, verifier, body)
         try:
-            source = self._from_source(head, body.size)
+            source = self._admitting.take_from_source(head, body.size)
             if served.quota is not None:
                 served.quota.take(body.size)
         except Overloaded:
@@ -288,8 +253,8 @@ class Receiver:
     async def publish(self, request: event_pb2.Request) -> EventId:
         """Take a message of an internal service. Raises Rejected or Unavailable."""
         await self._know(request.flow_id)
-        served = self._served(request.flow_id)
-        self._check_size(served, len(request.body))
+        served = self._admitting.served(request.flow_id)
+        self._admitting.check_size(served, len(request.body))
         raw, limit = served.raw, served.max_body
         if await bodies.check_anywhere(request, raw=raw, limit=limit) is not None:
             raise Malformed("This is a batch: publish its events one by one.")
@@ -303,72 +268,9 @@ class Receiver:
         if self._catch_up is not None and not self._registry.has(flow_id):
             await shield(self._catch_up())
 
-    def _served(self, flow_id: str) -> ServedFlow:
-        served = self._registry.get(flow_id)
-        if served is None:
-            raise UnknownFlow(NO_FLOW)
-        return served
-
-    def _admit(
-        self, request: event_pb2.Request, size: int
-    ) -> tuple[ServedFlow, Verifies]:
-        served = self._served(request.flow_id)
-        if served.verifier is None:
-            hidden = served.flow.webhook.conceal
-            raise Unauthenticated(INACTIVE) if hidden else Unavailable(INACTIVE)
-        methods = served.methods
-        if request.method not in methods:
-            raise MethodNotAllowed(f"Send {' or '.join(methods)}.", methods)
-        self._check_size(served, size)
-        return served, served.verifier
-
-    def _check_size(self, served: ServedFlow, size: int) -> None:
-        limit = served.max_body
-        if size > limit:
-            raise TooLarge(f"This flow takes bodies of at most {limit} bytes.")
-
     def _count(self, taken: Taken) -> None:
         self.metrics.accepted.inc(taken.events)
         self.metrics.body_bytes.inc(taken.body_bytes)
-
-    def _describe(self, request: event_pb2.Request) -> event_pb2.Outcome:
-        """HEAD and OPTIONS: whether the flow takes requests, and which methods."""
-        served = self._served(request.flow_id)
-        if served.flow.webhook.conceal:
-            raise UnknownFlow(NO_FLOW)
-        reply = served.options.reply(request)
-        return event_pb2.Outcome(
-            request_id=request.request_id, accepted=event_pb2.Accepted(reply=reply)
-        )
-
-    def _hides(self, request: event_pb2.Request, error: Error) -> bool:
-        return self._registry.refusals(request.flow_id).hides(error)
-
-    def reject(
-        self, asked: event_pb2.Request | Taken, error: Error
-    ) -> event_pb2.Outcome:
-        """Refuse a request; counted, told in a line, and kept for the flow's owner."""
-        self._kept.keep(asked, error)
-        reason = REASON_NAMES[reason_of(error)]
-        self.metrics.rejected(reason)
-        cause = error.cause if isinstance(error, Unauthenticated) else str(error)
-        self._rejections.line(
-            "event.rejected",
-            flow_id=asked.flow_id,
-            request_id=asked.request_id,
-            reason=reason,
-            cause=cause,
-        )
-        outcome = self._registry.refusals(asked.flow_id).outcome(asked, error)
-        served = self._registry.get(asked.flow_id)
-        if served is not None and served.cors is not None:
-            more = (
-                asked.headers
-                if isinstance(asked, Taken)
-                else served.cors.on_answer(asked)
-            )
-            outcome.rejected.headers.extend(more)
-        return outcome
 
 
 def _open(served: ServedFlow, request: event_pb2.Request, *, decodes: bool) -> Opened:

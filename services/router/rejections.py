@@ -14,8 +14,9 @@ from typing import Final
 
 from hookline.errors import Error, UnknownFlow
 from hookline.log import Log, Topic
+from hookline.metrics import RouterMetrics
 from hookline.outcomes import reason_of
-from hookline.telemetry import RouterMetrics, Sampled, get_logger
+from hookline.telemetry import Sampled, get_logger
 from hookline.v1 import event_pb2
 from hookline.v1.rejection_pb2 import RejectionRecord
 from services.router.registry import Registry
@@ -103,8 +104,9 @@ class Rejections:
                 self._drop("the log has not taken those before")
                 return
             appended = self._log.append(self._topic, flow_id.encode(), value)
-        except Exception as fault:  # noqa: BLE001 - the refusal goes out all the same
-            self._drop(str(fault))
+        except Exception as fault:  # noqa: BLE001 - nobody waits here who could be told
+            # The answer has gone out; a rejection is missing, and that is counted.
+            self._drop(f"{type(fault).__name__}: {fault}")
             return
         self._pending_bytes += size
         appended.add_done_callback(partial(self._appended, size))

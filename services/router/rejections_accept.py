@@ -17,7 +17,8 @@ from hookline.errors import Error, Malformed, MethodNotAllowed, TooLarge, Unknow
 from hookline.event import new_event_id
 from hookline.log import Log, partition_of
 from hookline.log.search import first_since, id_time_ms, records
-from hookline.telemetry import RouterMetrics, get_logger
+from hookline.metrics import RouterMetrics
+from hookline.telemetry import get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, rejection_pb2
 from services.router.registry import Registry, ServedFlow

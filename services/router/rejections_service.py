@@ -8,7 +8,7 @@ import grpc
 
 from hookline.errors import Rejected, Unavailable
 from hookline.log import Log
-from hookline.telemetry import RouterMetrics
+from hookline.metrics import RouterMetrics
 from hookline.topics import Topics
 from hookline.v1 import rejection_pb2, rejection_pb2_grpc
 from services.router.outcomes import rpc_status

@@ -4,8 +4,8 @@ An expression is evaluated before the append, within bounds that keep everybody 
 answers quick. It decides about the answer only, never about the event: where it fails,
 the event is accepted all the same and answered with the default reply; a line and a metric
 tell. The sender's request is in order: no refusal would make it send a better one.
-A body in the body store is not fetched for an answer, nor are the
-elements of a batch told apart: there `body` is null.
+A body in the body store is not fetched for an answer, nor are the elements of a batch told
+apart: there `body` is null.
 """
 
 import time

@@ -54,33 +54,40 @@ class HmacCheck:
 
     def verify_head(self, request: event_pb2.Request) -> str | None:
         """Why no body could make this signature right; None where one could."""
-        sent = values_of(request, self._header)
-        if len(sent) != 1:
-            name = self._auth.header
-            return f"{name} was sent {len(sent) or 'no'} times, once is needed"
-        if not sent[0].startswith(self._prefix):
-            return f"{self._auth.header} does not begin with {self._auth.prefix!r}"
-        if self._decode(sent[0]) is None:
-            return f"{self._auth.header} is not {self._auth.encoding}"
-        return self._stale(request)
+        sent = self._sent(request)
+        return sent if isinstance(sent, str) else None
 
     def verify(self, request: event_pb2.Request) -> str | None:
         """Why not; None where the digest matches with one of the keys."""
-        return self.verify_head(request) or self.compare(request)
-
-    def compare(self, request: event_pb2.Request) -> str | None:
-        """Why not, of a request whose head may pass."""
+        sent = self._sent(request)
+        if isinstance(sent, str):
+            return sent
         signed = self._signed(request)
         if not signed and request.method in WITHOUT_BODY:
             return "there is nothing that is signed: no body, and no query"
-        return self.judge(request, self.digests(signed))
+        return self._compare(sent, self.digests(signed))
 
     def judge(self, request: event_pb2.Request, digests: list[bytes]) -> str | None:
         """Why not; None where the signature sent is one of these digests."""
-        sent = self._decode(values_of(request, self._header)[0]) or b""
+        sent = self._sent(request)
+        return sent if isinstance(sent, str) else self._compare(sent, digests)
+
+    def _compare(self, sent: bytes, digests: list[bytes]) -> str | None:
         if not matches_any(sent, digests):
             return f"the signature in {self._auth.header} is not that of these bytes"
         return None
+
+    def _sent(self, request: event_pb2.Request) -> bytes | str:
+        """The digest that was sent; text where there is none that could be right."""
+        found = values_of(request, self._header)
+        if len(found) != 1:
+            name = self._auth.header
+            return f"{name} was sent {len(found) or 'no'} times, once is needed"
+        if not found[0].startswith(self._prefix):
+            return f"{self._auth.header} does not begin with {self._auth.prefix!r}"
+        if (sent := self._decode(found[0])) is None:
+            return f"{self._auth.header} is not {self._auth.encoding}"
+        return self._stale(request) or sent
 
     def begin(self, request: event_pb2.Request) -> "InPieces | TooLong":
         """Verify a body as it comes, of a request whose head may pass."""
@@ -173,8 +180,6 @@ class HmacCheck:
 class InPieces:
     """The signature of a body on its way; nothing of it is kept."""
 
-    gathers = False
-
     def __init__(
         self,
         check: HmacCheck,
@@ -206,8 +211,6 @@ class TooLong:
 
     Whoever has no credential gets nothing gathered: what is here whole is not in pieces.
     """
-
-    gathers = False
 
     def update(self, piece: bytes) -> None:
         """Keep nothing of it."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from hookline.errors import Unavailable
 from hookline.shares import Shares
-from services.router.sources import source_of
+from hookline.sources import source_of
 
 MOST_UPLOAD_BYTES: Final = 64 * 1024 * 1024
 # Less than the edge waits for the answer to a head.

@@ -16,12 +16,12 @@ from hookline import bodies
 from hookline.bodies_check import MOST_PARSED_BYTES, check_parsed_size
 from hookline.body_store import BodyStore
 from hookline.errors import Rejected, TerminalError, TooLarge, Unavailable
+from hookline.event import IN_LINE_BYTES
 from hookline.log import Topic, partition_of
 from hookline.v1 import event_pb2
 from services.router.guards import Verifies
 from services.router.registry import ServedFlow
 
-IN_LINE_BYTES: Final = 256 * 1024
 # What comes at once, at most.
 MOST_PIECE_BYTES: Final = 256 * 1024
 # Of a body that is refused on its way, for those who look at rejections.
@@ -213,8 +213,8 @@ class _Judging:
 
         That is its beginning, the store's parts, and what is gathered.
         """
-        gathers = [self._signatures.gathers, self._check.gathers and not self.later]
-        gathered = sum(gathers) * min(size, MOST_PARSED_BYTES)
+        gathers = self._check.gathers and not self.later
+        gathered = min(size, MOST_PARSED_BYTES) if gathers else 0
         parts = min(size, store.held_bytes + MOST_PIECE_BYTES)
         beginning = IN_LINE_BYTES + MOST_PIECE_BYTES
         await self._hold.reserve(beginning + parts + gathered)
@@ -232,8 +232,6 @@ class _Judging:
     async def take(self, piece: bytes) -> None:
         """Judge the next piece. Raises what may be told already, and Unavailable."""
         self._size += len(piece)
-        if self._signatures.gathers:
-            self._hold(len(piece))
         self._signatures.update(piece)
         if self.later:
             if self._check.gathers:

@@ -18,12 +18,7 @@ Clock = Callable[[], float]
 
 
 class Signature(Protocol):
-    """One credential of a request whose body comes in pieces.
-
-    `gathers` says whether it keeps them.
-    """
-
-    gathers: bool
+    """One credential of a request whose body comes in pieces; it keeps none of them."""
 
     def update(self, piece: bytes) -> None:
         """Take the next piece of the body, as sent."""
@@ -131,7 +126,6 @@ class Signatures:
         self._live = live
         self._causes = causes
         self._challenges = challenges
-        self.gathers = any(one.gathers for one in live)
 
     @property
     def decided(self) -> bool:

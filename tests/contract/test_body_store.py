@@ -1,14 +1,15 @@
 """What every body store promises, on a directory and on S3."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from hookline.body_store import BodyStore, Writing, open_body_store
+from hookline.body_store import BodyStore, open_body_store
+from hookline.body_writing import Writing
 from hookline.errors import BadConfiguration, TerminalError, Unavailable
 from hookline.v1 import event_pb2
 from tests.standins import Answer, Request, StandIn
@@ -195,3 +196,45 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadConfiguration, match="cannot be kept in"):
         open_body_store((tmp_path / "file" / "bodies").as_uri())
+
+
+class Watched:
+    """A store whose disk takes its time: nothing outlives a power cut before `synced`."""
+
+    part_bytes = 1024
+
+    def __init__(self, inner: BodyStore) -> None:
+        self._inner = inner
+        self.synced = asyncio.Event()
+        self.written = asyncio.Event()
+
+    def put(
+        self, name: str, content: bytes | AsyncIterator[bytes]
+    ) -> Awaitable[object]:
+        return self._inner.put(name, content)
+
+    async def make_durable(self, name: str) -> None:
+        self.written.set()
+        await self.synced.wait()
+        await self._inner.make_durable(name)
+
+    async def delete(self, name: str) -> None:
+        await self._inner.delete(name)
+
+
+@pytest.mark.parametrize("size", [10, 5_000])
+async def test_a_body_is_finished_when_it_is_durable(
+    store: BodyStore, size: int
+) -> None:
+    """Its event would outlive a power cut, and it has to as well."""
+    watched = Watched(store)
+    writing = Writing(watched, "3/one")
+    await writing.write(body_of(size))
+    finishing = asyncio.ensure_future(writing.finish())
+    await watched.written.wait()
+    before = finishing.done()
+    watched.synced.set()
+    stored = await finishing
+
+    assert not before
+    assert await whole(store.read(stored)) == body_of(size)

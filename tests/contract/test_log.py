@@ -290,6 +290,21 @@ async def test_records_come_as_they_are_appended_in_order(log: Log) -> None:
     assert [r.value for r in taken] == [b"%d" % n for n in range(3_000)]
 
 
+async def test_batches_of_large_records_are_small(log: Log) -> None:
+    """What is read ahead is bounded in bytes, whatever a record has."""
+    large = b"x" * 300_000
+    await asyncio.gather(*(log.append(EVENTS, KEY, large) for _ in range(40)))
+    async with assigned(log, HOME) as assignment:
+        taken: list[Record] = []
+        async for batch in assignment.records():
+            assert sum(len(one.value or b"") for one in batch) <= 1_500_000
+            taken += batch
+            if len(taken) == 40:
+                break
+
+    assert [record.offset for record in taken] == list(range(40))
+
+
 async def test_a_slow_reader_gets_everything_in_order(log: Log) -> None:
     """More comes than is kept for it: it falls behind, and catches up."""
     async with assigned(log, HOME) as assignment:

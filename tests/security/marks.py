@@ -23,7 +23,18 @@ def rows_in(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         for mark in _marks_of(node):
             for argument in mark.args:
-                yield mark.lineno, ast.literal_eval(argument)
+                for row in _rows_of(ast.literal_eval(argument)):
+                    yield mark.lineno, row
+
+
+def _rows_of(text: str) -> Iterator[str]:
+    """A row, or all from one to another: "S01-S12"."""
+    first, dash, last = text.partition("-")
+    if not dash:
+        yield text
+        return
+    for number in range(int(first[1:]), int(last[1:]) + 1):
+        yield f"S{number:02}"
 
 
 def _marks_of(node: ast.AST) -> Iterator[ast.Call]:

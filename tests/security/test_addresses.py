@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.cli.hosting import Hosted
+from hookline.sources import source_of
 from hookline.telemetry import printable
 from services.ingress.forwarded import senders_in
 from services.ingress.senders import (
@@ -19,7 +20,6 @@ from services.ingress.senders import (
     FORWARDED_FOR,
     NOBODY,
     Senders,
-    share_of,
 )
 from tests.caller import Answer, Pairs, call, read_answer, request_bytes
 from tests.instance import JSON, Instance, running
@@ -211,7 +211,7 @@ def test_a_long_line_that_does_not_parse_names_nobody(piece: str) -> None:
 )
 def test_ipv6_counts_by_its_network(one: str, other: str, *, same: bool) -> None:
     """Whoever has one address of 64 bits has them all."""
-    assert (share_of(one) == share_of(other)) is same
+    assert (source_of(one) == source_of(other)) is same
 
 
 async def test_an_address_gets_its_share_of_connections(tmp_path: Path) -> None:

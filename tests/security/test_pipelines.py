@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from hookline.telemetry import EdgeMetrics
+from hookline.metrics import EdgeMetrics
 from services.ingress.connection import Connection
 from services.ingress.pieces import is_one_request
 from services.ingress.places import Places

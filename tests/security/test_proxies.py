@@ -121,20 +121,7 @@ ATTACKS = {
 }
 
 
-@pytest.mark.security(
-    "S01",
-    "S02",
-    "S03",
-    "S04",
-    "S05",
-    "S06",
-    "S07",
-    "S08",
-    "S09",
-    "S10",
-    "S11",
-    "S12",
-)
+@pytest.mark.security("S01-S12")
 async def test_requests_in_two_readings_do_not_pass_as_two(proxied: Proxied) -> None:
     """S01 to S12 by HTTP/1.1: refused, or one request whose body is all of it."""
     for name, attack in ATTACKS.items():
@@ -175,20 +162,7 @@ BY_H2: dict[str, Sequence[tuple[bytes, bytes]]] = {
 }
 
 
-@pytest.mark.security(
-    "S01",
-    "S02",
-    "S03",
-    "S04",
-    "S05",
-    "S06",
-    "S07",
-    "S08",
-    "S09",
-    "S10",
-    "S11",
-    "S12",
-)
+@pytest.mark.security("S01-S12")
 async def test_what_http2_carries_does_not_pass_as_another_request(
     proxied: Proxied,
 ) -> None:

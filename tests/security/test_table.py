@@ -46,6 +46,7 @@ MARK = '@pytest.mark.security("S01", "S02")\n'
         ('x = pytest.param(1, marks=pytest.mark.security("S03"))', ["S03"]),
         ('x = pytest.param(1, marks=[pytest.mark.security("S03")])', ["S03"]),
         ('pytestmark = pytest.mark.security("S04")', ["S04"]),
+        ('pytestmark = pytest.mark.security("S04-S06")', ["S04", "S05", "S06"]),
         (f"{MARK}def probe(): ...", []),
         ('@pytest.mark.slow("S01")\ndef test_a(): ...', []),
     ],

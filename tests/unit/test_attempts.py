@@ -16,7 +16,7 @@ from hookline.components.steps import BoundStep
 from hookline.errors import RetryableError, Unavailable
 from hookline.event import Attachment, Message
 from hookline.flow import Retry
-from hookline.telemetry import Metrics
+from hookline.metrics import Metrics
 from services.executor.attempts import JITTER, Attempts, delay_s
 from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure

@@ -11,10 +11,19 @@ from backports import zstd  # noqa: TID251 - packs what bodies unpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.bodies_encoding import PIECE_BYTES, Decoder, decoded
+from hookline.bodies_encoding import Decoder
+from hookline.bodies_unpackers import PIECE_BYTES
 from hookline.errors import Malformed, TooLarge, UnsupportedCoding
 
 MB = 1024 * 1024
+
+
+def decoded(body: bytes, content_encoding: str, limit: int) -> bytes:
+    """A whole body without its codings."""
+    decoder = Decoder(content_encoding, limit)
+    out = b"".join(decoder.feed(body))
+    decoder.end()
+    return out
 
 
 def bare_deflate(body: bytes) -> bytes:

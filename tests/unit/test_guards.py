@@ -48,7 +48,7 @@ class Signatures(Asked):
 class Arriving:
     """The same of a body that comes in pieces: it is judged at the end."""
 
-    gathers = decided = False
+    decided = False
     right = None
 
     def __init__(self, asked: Asked, request: event_pb2.Request) -> None:

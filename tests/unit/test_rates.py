@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.errors import Overloaded
+from hookline.sources import source_of
 from services.router.rates import Bucket, Limits, Quota
-from services.router.sources import Sources, source_of
+from services.router.sources import Sources
 from tests.clocks import Clock
 
 PAUSES = st.lists(st.floats(0, 30, allow_nan=False), min_size=1, max_size=300)

@@ -4,13 +4,8 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from hookline.telemetry import (
-    EdgeMetrics,
-    ProcessMetrics,
-    Sparing,
-    Unfailing,
-    joined,
-)
+from hookline.metrics import EdgeMetrics, ProcessMetrics, joined
+from hookline.telemetry import Sparing, Unfailing
 
 
 def worker_metrics(answers: int) -> str:
