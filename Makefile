@@ -18,7 +18,7 @@ SETTINGS_default := COMPOSE_PROFILES=default
 SETTINGS_small := COMPOSE_PROFILES=small HOOKLINE_LOG=kafka://kafka:9092 HOOKLINE_KAFKA__REPLICATION=1 HOOKLINE_KAFKA__MIN_INSYNC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test kafka test-kafka docker proxies test-compose compose-up compose-down check format docs protos bench fuzz memory first-webhook lock all clean
+.PHONY: help install up test kafka test-kafka test-faults chaos docker proxies test-compose compose-up compose-down check format docs protos bench fuzz memory first-webhook lock all clean
 
 help: ## what the words do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -43,7 +43,7 @@ up: $(VENV)/.runtime ## run Hookline in one process, with the example flows
 	@exec $(BIN)/hookline up $(ARGS)
 
 test: $(VENV)/.dev ## the tests that need no Kafka and no Docker
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not kafka and not docker" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not kafka and not docker and not chaos" $(ARGS)
 
 # The archive holds the classes that a broker loads: with it the next ones start in half the time.
 kafka: .kafka/classes.jsa ## a Kafka for the tests, from Maven Central (needs Maven and Java)
@@ -61,7 +61,14 @@ kafka: .kafka/classes.jsa ## a Kafka for the tests, from Maven Central (needs Ma
 KAFKA := $(if $(and $(shell command -v mvn),$(shell command -v java)),kafka)
 
 test-kafka: $(VENV)/.dev $(KAFKA) ## the tests on a real Kafka
-	@$(BIN)/python -m pytest -q -m kafka $(ARGS)
+	@$(BIN)/python -m pytest -q -m "kafka and not chaos" $(ARGS)
+
+# The reports of the runs are part of what is shown.
+test-faults: $(VENV)/.dev $(KAFKA) ## seeded faults against running services, judged by the checker
+	@$(BIN)/python -m pytest -q -rP --show-capture=stdout -m chaos $(ARGS)
+
+chaos: $(VENV)/.dev $(KAFKA) ## the same for longer, from a seed that is drawn; ARGS="--kafka --rounds 50"
+	@$(BIN)/python -m tests.faults.chaos $(ARGS)
 
 docker: $(VENV)/.dev ## a Docker engine for the tests, where none answers (on Debian, as root)
 	@$(BIN)/python -m tests.engine
@@ -128,7 +135,7 @@ lock: ## pin everything anew (needs uv)
 	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --no-strip-extras --python-version 3.11 $(ARGS) pyproject.toml --extra build -o requirements.lock
 	@$(UV) pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --no-strip-extras --python-version 3.11 $(ARGS) pyproject.toml --extra build --extra dev -c requirements.lock -o requirements-dev.lock
 
-all: check test test-kafka test-compose ## what CI runs
+all: check test test-kafka test-faults test-compose ## what CI runs
 
 clean: ## forget the environment and generated code
 	rm -rf $(VENV) .kafka .docker .proxies hookline/v1

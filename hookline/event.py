@@ -126,7 +126,7 @@ class Message(Struct, frozen=True):
     """What a step gets and what it passes on: body, headers, attachments.
 
     `status` is that of the HTTP response which the message was made from, if any.
-    `step_id` is the step that has it now.
+    `step_id` is the step that has it now; `item` says which one it is of a step's many.
     """
 
     run: Run
@@ -135,6 +135,7 @@ class Message(Struct, frozen=True):
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
     status: int | None = None
     step_id: str = ""
+    item: str = ""
 
     def derive(self, **changes: Any) -> Self:
         """The same message with some fields changed."""
@@ -143,4 +144,5 @@ class Message(Struct, frozen=True):
     @property
     def idempotency_key(self) -> str:
         """Stable over retries and restarts: what third parties tell repeats by."""
-        return f"{self.run.event_id}/{self.step_id}"
+        key = f"{self.run.event_id}/{self.step_id}"
+        return f"{key}/{self.item}" if self.item else key

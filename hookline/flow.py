@@ -190,6 +190,7 @@ class Flow(Model):
     trigger: Trigger
     vars: Mapping[str, Any] = Field(default_factory=dict)
     steps: tuple[Step, ...] = Field(min_length=1)
+    on_exhausted: Literal["dead_letter", "hold"] = "dead_letter"
 
     @property
     def webhook(self) -> Webhook:

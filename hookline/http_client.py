@@ -129,13 +129,21 @@ class GuardedClient:
     connection that the other side has given up makes a request look sent. Redirects are
     answers, cookies and the environment's proxies are not used, certificates are always
     verified. At most 1 MiB of a body, unpacked, and 128 headers of 8 KiB are read.
+
+    With `keep_alive` connections are used again: for a command that sends much to a place
+    that its user has named.
     """
 
     def __init__(
-        self, allow: Sequence[Network] = (), resolver: AbstractResolver | None = None
+        self,
+        allow: Sequence[Network] = (),
+        resolver: AbstractResolver | None = None,
+        *,
+        keep_alive: bool = False,
     ) -> None:
         self._guard = Guard(allow)
         self._inner = resolver
+        self._keep_alive = keep_alive
 
     async def __aenter__(self) -> Self:
         self._resolver = GuardedResolver(self._inner or DefaultResolver(), self._guard)
@@ -143,7 +151,7 @@ class GuardedClient:
             resolver=self._resolver,
             socket_factory=self._guard.open_socket,
             use_dns_cache=False,
-            force_close=True,
+            force_close=not self._keep_alive,
             limit=0,
         )
         self._session = ClientSession(

@@ -30,7 +30,7 @@ FLAGS = frozenset(
     for name in (
         *("DATA", "FLOWS", "EXECUTOR", "HTTP", "GRPC", "ADMIN"),
         *("LOG", "WORKERS", "WAIT", "ROUTER", "TOKEN", "URL", "SECRETS_DIR"),
-        *("REQUIRE", "TEST_KAFKA"),  # the test suites' own
+        *("REQUIRE", "TEST_KAFKA", "FAILPOINTS"),  # the test suites' own
     )
 )
 
@@ -206,6 +206,12 @@ class Executor(Section):
         gt=0,
         description="Bytes of events read and not ended, in one executor; its partitions "
         "have even shares.",
+    )
+    checkpoint_records: int = Field(
+        10_000,
+        gt=0,
+        description="Records of a partition's journal after which a checkpoint is written: "
+        "about so many are read at a start.",
     )
     drain_s: float = Field(
         5.0,

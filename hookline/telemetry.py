@@ -4,10 +4,12 @@ Lines are events in a context of keys and values, named `noun.past_participle`: 
 unless stderr is a terminal. Never a body or a secret.
 """
 
+import io
 import logging
 import sys
 import time
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -27,10 +29,12 @@ def configure(*, verbose: bool = False) -> None:
     )
     level = logging.DEBUG if verbose else logging.INFO
     shared = _processors(terminal=terminal)
+    # It has what a logger asks of a stream, and no more.
+    stderr = cast("TextIO", Unfailing(sys.stderr))
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stderr),
         cache_logger_on_first_use=True,
     )
     # What libraries say comes in the same form.
@@ -48,6 +52,28 @@ def configure(*, verbose: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # It writes access tokens at DEBUG.
     logging.getLogger("oauthlib").setLevel(logging.INFO)
+
+
+class Unfailing(io.TextIOBase):
+    """A stream whose lines are left out while they cannot be written.
+
+    Lines often go to the disk that the log is on: when it is full, no line of that may
+    end the thread that says so.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Send it off, where that works."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _processors(*, terminal: bool) -> list[Any]:

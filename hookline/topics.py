@@ -2,6 +2,7 @@
 
 events        an accepted request each; key: flow id; value: Event
 executions    the journal, in its events' partitions; key: flow id; value: JournalEntry
+              (claims and checkpoints speak of a partition: any key that is in it)
 dead_letters  what failed for good, whole; key: flow id; value: DeadLetter
 rejections    refused requests, bounded; key: flow id; value: RejectionRecord
 flows         compacted; key "version/<id>/<n>/<random>": Flow; the first of each n counts

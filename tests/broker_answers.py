@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kafka import TopicPartition  # noqa: TID251 - the same
 from kafka.admin import KafkaAdminClient  # noqa: TID251 - the brokers themselves are asked
 from kafka.errors import KafkaError  # noqa: TID251 - the same
 from kafka.net.compat import KafkaNetClient  # noqa: TID251 - the same
@@ -50,6 +51,14 @@ def topics_at(server: str) -> list[dict[str, Any]]:
     with asking(server) as admin:
         topics: list[dict[str, Any]] = admin.describe_topics()
     return topics
+
+
+def commits_at(server: str, group: str, topic: str, partitions: int) -> list[int]:
+    """How far a group has come in each partition; the names are whole, with prefix."""
+    places = [TopicPartition(topic, partition) for partition in range(partitions)]
+    with asking(server) as admin:
+        found = admin.list_group_offsets({group: places})[group]
+    return [max(0, found[place].offset) for place in places]
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None:

@@ -7,7 +7,7 @@ and ended.
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -61,9 +61,10 @@ class Line:
     ingress: Service = field(init=False)
     router: Service = field(init=False)
 
-    async def start(self, *arguments: str) -> Service:
+    async def start(self, *arguments: str, failpoints: str = "") -> Service:
         """Start a service more; it ends with the line."""
-        starting = service(*arguments, environment=self.environment)
+        environment = {**self.environment, "HOOKLINE_FAILPOINTS": failpoints}
+        starting = service(*arguments, environment=environment)
         started = await self.stack.enter_async_context(starting)
         self.services.append(started)
         return started
@@ -89,6 +90,8 @@ class Line:
             async for batch in log.read(topic, partition, 0, end):
                 for record in batch:
                     entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+                    if not entry.HasField("ended"):
+                        continue
                     ended = entry.ended
                     found[entry.flow_id].append(
                         Execution(
@@ -100,6 +103,10 @@ class Line:
         return found
 
 
+def _keeping(number: int) -> str:
+    return FLOW.format(number=number)
+
+
 @asynccontextmanager
 async def line_on(
     servers: Sequence[str],
@@ -108,6 +115,7 @@ async def line_on(
     flows: int,
     partitions: int = 12,
     durability: Durability = Durability(),  # noqa: B008 - frozen
+    flow_of: Callable[[int], str] = _keeping,
     **environment: str,
 ) -> AsyncIterator[Line]:
     """An ingress and a router on a Kafka, with flows applied; no executor yet."""
@@ -130,14 +138,14 @@ async def line_on(
         line.ingress = await line.start(
             "ingress", "--http", "127.0.0.1:0", "--router", line.router.grpc
         )
-        await _apply(line, directory)
+        await _apply(line, directory, flow_of)
         await line.ingress.wait_ready()
         yield line
 
 
-async def _apply(line: Line, directory: Path) -> None:
+async def _apply(line: Line, directory: Path, flow_of: Callable[[int], str]) -> None:
     for number in range(len(line.flow_ids)):
-        (directory / f"{number}.yaml").write_text(FLOW.format(number=number))
+        (directory / f"{number}.yaml").write_text(flow_of(number))
     code, _, err = await run(
         *("apply", "-f", str(directory), "--router", line.router.grpc),
         environment=line.environment,

@@ -7,7 +7,7 @@ from hookline.log import Record, partition_of
 from hookline.log.sqlite import open_log
 from hookline.metrics import Metrics
 from hookline.topics import Topics
-from services.executor.lanes import Finish
+from services.executor.journal import Finish, Journal, Journals
 from services.executor.serve import Executor, Limits
 from services.executor.tenure import Tenure
 from tests.waiting import until
@@ -23,7 +23,9 @@ class Stuck:
     def __init__(self) -> None:
         self.began: set[int] = set()
 
-    async def execute(self, record: Record, _finish: Finish, _tenure: Tenure) -> None:
+    async def execute(
+        self, _journal: Journal, record: Record, _finish: Finish, _tenure: Tenure
+    ) -> None:
         self.began.add(record.partition)
         await asyncio.Event().wait()
 
@@ -40,7 +42,9 @@ async def test_partitions_share_the_bytes_that_an_executor_may_hold(
         for key in keys.values():
             appends = [log.append(topics.events, key, b"x" * SIZE) for _ in range(EACH)]
             await asyncio.gather(*appends)
-        executor = Executor(log, topics, work, Metrics(None, None), limits=limits)  # type: ignore[arg-type] # all that it is asked for
+        metrics = Metrics(None, None)
+        journals = Journals(log, topics, metrics)
+        executor = Executor(log, topics, work, journals, metrics, limits=limits)  # type: ignore[arg-type] # all that it is asked for
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(executor.run())
             await until(lambda: len(work.began) == PARTITIONS)

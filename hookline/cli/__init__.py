@@ -12,7 +12,15 @@ from typing import Annotated
 
 import typer
 
-from hookline.cli import events, flows, messages, rejections, services, topics
+from hookline.cli import (
+    events,
+    flows,
+    messages,
+    rejections,
+    services,
+    topics,
+    verify,
+)
 from hookline.cli.options import (
     DEFAULT_ADMIN,
     DEFAULT_GRPC,
@@ -43,6 +51,7 @@ app.command("executor")(services.executor)
 app.command("apply")(flows.apply)
 app.command("send")(messages.send)
 app.command("publish")(messages.publish)
+app.command("verify")(verify.verify)
 
 
 @app.command()
@@ -115,8 +124,9 @@ def main() -> None:
 
     # gRPC's own lines say what ours say, in C's words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    if not set(sys.argv[1:2]) & set(SERVICES):
-        # A reader that has left ends a command as it ends any other tool.
+    if not set(sys.argv[1:2]) & {*SERVICES, "verify"}:
+        # A reader that has left ends a command as it ends any other tool. But of what
+        # `verify` writes to, the ports, those that leave are the ones it looks at.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         app()

@@ -103,7 +103,8 @@ def _row(event: Any) -> dict[str, Any]:
     ended = event.ended
     if event.accepted_at_us:
         row["ms"] = (ended.ended_at_us - event.accepted_at_us) // 1000
-    row |= {"ended_at": time_json(ended.ended_at_us), "attempts": ended.attempts}
+    when = "held_at" if status == "held" else "ended_at"
+    row |= {when: time_json(ended.ended_at_us), "attempts": ended.attempts}
     if ended.step:
         row["step"] = ended.step
     row["outcome"] = ended.reason or _result(ended.result)

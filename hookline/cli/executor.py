@@ -17,7 +17,7 @@ from hookline.settings import Settings
 from services.executor.attempts import Attempts
 from services.executor.execution import Executions
 from services.executor.flows import Flows
-from services.executor.journal import Journal, Listener
+from services.executor.journal import Journals, Listener
 from services.executor.serve import Executor, Limits, executing
 
 
@@ -60,13 +60,13 @@ async def running_executor(
     settings = shared.settings.executor
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
-        journal = Journal(shared.log, shared.topics, shared.metrics, listener)
-        attempts = Attempts(shared.metrics)
-        executions = Executions(flows, attempts, journal, shared.bodies)
+        journals = Journals(shared.log, shared.topics, shared.metrics, listener)
+        executions = Executions(flows, Attempts(shared.metrics), shared.bodies)
         limits = Limits(
             settings.concurrent_executions,
             settings.unfinished_per_partition,
             settings.unfinished_bytes,
+            checkpoint_records=settings.checkpoint_records,
             drain_s=settings.drain_s,
             handover_s=settings.handover_s,
         )
@@ -74,6 +74,7 @@ async def running_executor(
             shared.log,
             shared.topics,
             executions,
+            journals,
             shared.metrics,
             limits=limits,
         )

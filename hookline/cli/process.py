@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from hookline import telemetry
+from hookline import failpoints, telemetry
 from hookline.cli.readiness import Readiness
 from hookline.errors import Error
 from hookline.settings import Settings
@@ -50,6 +50,7 @@ def run_service(name: str, open_service: Open) -> None:
 def run(serve: Serve) -> None:
     """Serve until SIGTERM or SIGINT. Raises BadConfiguration, or what has ended it."""
     settings = Settings.read(os.environ)
+    failpoints.arm(os.environ.get("HOOKLINE_FAILPOINTS", ""))
     telemetry.configure()
     gc.set_threshold(GC_THRESHOLD)
     loop = _uvloop()

@@ -23,6 +23,7 @@ READ_S: Final = 5.0
 POLL_MS: Final = 200
 FETCH_BYTES: Final = 4 * 1024 * 1024
 PAUSE_S: Final = 0.5
+AGAIN_WITHIN_S: Final = 1.0
 # A follower that has heard nothing asks, so often, and is unwell after a few questions.
 ASK_S: Final = 3.0
 ASK_MS: Final = 2_000
@@ -138,13 +139,25 @@ class Ranges:
         )
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run it; once more on a new client where the first one failed at once."""
+        begun = time.monotonic()
+        try:
+            return self._tried(function, *arguments)
+        except Unavailable:
+            if time.monotonic() - begun >= AGAIN_WITHIN_S:
+                raise
+            return self._tried(function, *arguments)
+
+    def _tried(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
         except Unavailable:
             self._drop()
             raise
-        except (KafkaError, RuntimeError, OSError) as error:
+        except Exception as error:
+            # The client's own faults are not all KafkaErrors; a new one mends them.
             self._drop()
+            logger.warning("log.read_failed", error=type(error).__name__)
             text = f"The log cannot be read now: {type(error).__name__}"
             raise Unavailable(text) from error
 

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from hookline.claims import Fence
 from hookline.log import Log, Record, partition_of
 from hookline.log.search import backwards, first_since, id_time_ms, records
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
+from services.console.journal_entries import LastEntries, end_of
 
 SKEW_MS = 5_000
 TAIL_PAUSE_S = 0.2
@@ -15,7 +17,7 @@ TAIL_PAUSE_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An event where it stands, and its end if it has one."""
+    """An event where it stands, and how it has ended or why it is held."""
 
     record: Record
     event: event_pb2.Event
@@ -51,7 +53,7 @@ class History:
         for partition in range(self._events.partitions):
             record = await self._find_in(partition, event_id, accepted_ms)
             if record is not None:
-                [found] = await self._with_ends(partition, [record])
+                [found] = await self._with_last(partition, [record])
                 return found
         return None
 
@@ -63,6 +65,7 @@ class History:
             for topic in topics
             for partition in self._partitions(flow_id)
         }
+        fences = {partition: Fence() for partition in self._partitions(flow_id)}
         while True:
             for topic in topics:
                 for partition in self._partitions(flow_id):
@@ -71,8 +74,12 @@ class History:
                     async for record in records(
                         self._log, topic, partition, at[key], end
                     ):
-                        summary = _tailed(topic is self._events, record)
-                        if not flow_id or summary.flow_id == flow_id:
+                        summary = (
+                            summary_of(_found(record, None))
+                            if topic is self._events
+                            else _tailed(record, fences[partition])
+                        )
+                        if summary and flow_id in ("", summary.flow_id):
                             yield summary
                     at[key] = end
             await asyncio.sleep(TAIL_PAUSE_S)
@@ -92,22 +99,18 @@ class History:
                 found.append(record)
             if len(found) >= limit:
                 break
-        return await self._with_ends(partition, found)
+        return await self._with_last(partition, found)
 
-    async def _with_ends(self, partition: int, found: list[Record]) -> list[Found]:
+    async def _with_last(self, partition: int, found: list[Record]) -> list[Found]:
         if not found:
             return []
         oldest_ms = min(record.appended_at_ms for record in found)
-        missing = {record.offset for record in found}
-        ends: dict[int, execution_pb2.ExecutionEnded] = {}
+        last = LastEntries(record.offset for record in found)
         async for record in backwards(self._log, self._executions, partition):
-            if not missing or record.appended_at_ms < oldest_ms - SKEW_MS:
+            if record.appended_at_ms < oldest_ms - SKEW_MS:
                 break
-            entry = execution_pb2.JournalEntry.FromString(record.value or b"")
-            if entry.event_offset in missing:
-                missing.discard(entry.event_offset)
-                ends[entry.event_offset] = entry.ended
-        return [_found(record, ends.get(record.offset)) for record in found]
+            last.take(execution_pb2.JournalEntry.FromString(record.value or b""))
+        return [_found(record, last.of(record.offset)) for record in found]
 
     async def _find_in(
         self, partition: int, event_id: str, accepted_ms: int
@@ -125,35 +128,35 @@ class History:
         return None
 
 
-def _found(record: Record, ended: execution_pb2.ExecutionEnded | None) -> Found:
+def _found(record: Record, last: execution_pb2.JournalEntry | None) -> Found:
     event = event_pb2.Event.FromString(record.value or b"")
-    return Found(record, event, ended)
+    return Found(record, event, end_of(last))
 
 
 def summary_of(found: Found) -> execution_pb2.EventSummary:
     """An event in a line of a list."""
-    ended = found.ended
     return execution_pb2.EventSummary(
         event_id=found.event.id,
         flow_id=found.event.flow_id,
         flow_version=found.event.flow_version,
         accepted_at_us=found.event.accepted_at_us,
-        status=ended.status if ended else execution_pb2.STATUS_PENDING,
-        ended=ended,
+        status=found.ended.status if found.ended else execution_pb2.STATUS_PENDING,
+        ended=found.ended,
         partition=found.record.partition,
         offset=found.record.offset,
     )
 
 
-def _tailed(is_event: bool, record: Record) -> execution_pb2.EventSummary:
-    if is_event:
-        return summary_of(_found(record, None))
+def _tailed(record: Record, fence: Fence) -> execution_pb2.EventSummary | None:
     entry = execution_pb2.JournalEntry.FromString(record.value or b"")
+    ended = end_of(entry) if fence.admits(entry) else None
+    if ended is None or not entry.event_id:
+        return None
     return execution_pb2.EventSummary(
         event_id=entry.event_id,
         flow_id=entry.flow_id,
-        status=entry.ended.status,
-        ended=entry.ended,
+        status=ended.status,
+        ended=ended,
         partition=record.partition,
         offset=entry.event_offset,
     )

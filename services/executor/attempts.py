@@ -1,21 +1,50 @@
-"""Attempts of one step: time limit, back-off, and when to give up."""
+"""Attempts of one step: time limit, back-off, and when to give up.
+
+A failed attempt is in the journal before the next one starts, with its number and when
+that one is due; so is the start of a step that is not repeatable, before it starts. While
+such a step waits for the body store no start of it is in the journal.
+"""
 
 import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, Protocol
 
 from hookline.components import Effect
 from hookline.components.steps import BoundStep
 from hookline.errors import MissingSecret, RetryableError, TerminalError, Unavailable
-from hookline.event import Message
+from hookline.event import InMemory, Message
 from hookline.flow import Retry
 from hookline.metrics import Metrics
 from hookline.telemetry import get_logger
-from services.executor.failure import StepFailed
+from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 
-STORE_AGAIN_S = 2.0
+JITTER: Final = 0.1
+LONG_S: Final = 1.0
+MICROSECONDS: Final = 1_000_000
+STORE_AGAIN_S: Final = 2.0
 logger = get_logger(__name__)
+
+
+class Tries(Protocol):
+    """The journal, as one step's attempts see it."""
+
+    def due(self, step_id: str) -> tuple[int, int]:
+        """The attempt to begin with, and when it is due, in microseconds since 1970."""
+        ...
+
+    async def start(self, step_id: str, attempt: int) -> None:
+        """A step that is not repeatable is about to start."""
+        ...
+
+    async def fail(
+        self, step_id: str, attempt: int, next_at_us: int, error: str
+    ) -> None:
+        """An attempt has failed and another one is due."""
+        ...
 
 
 def delay_s(retry: Retry, attempt: int, error: RetryableError) -> float:
@@ -29,24 +58,35 @@ class Attempts:
     """Runs steps until they succeed or have failed for good."""
 
     metrics: Metrics
+    random: Random = field(default_factory=Random)
 
     async def run(
-        self, step: BoundStep, message: Message, tenure: Tenure
+        self, step: BoundStep, message: Message, tenure: Tenure, tries: Tries
     ) -> tuple[Sequence[Message], int]:
         """The messages a step gives, and the number of attempts. Raises StepFailed.
 
-        Raises CancelledError where the tenure ends first.
+        Raises Rests where an attempt is due much later: then the journal has what there
+        is to know. Raises CancelledError where the tenure ends first.
         """
-        attempt = 1
+        attempt, due_at_us = tries.due(step.id)
+        once = step.component.effect is Effect.ONCE
+        if due_at_us:
+            await _wait_until(due_at_us, tenure)
         while True:
-            if not tenure.holds():
-                await tenure.wait_held()
             try:
+                if not tenure.holds():
+                    await tenure.wait_held()
+                if once:
+                    await self._reach_contents(step, message, attempt, tenure)
+                    await tries.start(step.id, attempt)
                 return await _attempt(step, message), attempt
             except Unavailable as error:
                 # The body store's, whose absence is no fault of the step: it is not
                 # counted, and no dead letter comes of it.
                 self._log_failure(step, message, attempt, error)
+                if once:
+                    # Its start is taken back, so that a crash finds none.
+                    await tries.fail(step.id, attempt - 1, 0, str(error))
                 await tenure.wait(STORE_AGAIN_S)
                 continue
             except RetryableError as error:
@@ -58,8 +98,32 @@ class Attempts:
             if attempt >= step.retry.maximum_attempts:
                 last = TerminalError(f"{failed} (attempt {attempt}, the last)")
                 raise StepFailed(step.id, attempt, last) from failed
-            await tenure.wait(delay_s(step.retry, attempt, failed))
+            due_at_us = self._due_at_us(step.retry, attempt, failed)
+            await tries.fail(step.id, attempt, due_at_us, str(failed))
+            await _wait_until(due_at_us, tenure)
             attempt += 1
+
+    async def _reach_contents(
+        self, step: BoundStep, message: Message, attempt: int, tenure: Tenure
+    ) -> None:
+        """Return when a message's files can be read and the step may start.
+
+        Raises TerminalError where they never can.
+        """
+        while True:
+            try:
+                await _read_beginnings(message)
+            except Unavailable as error:
+                self._log_failure(step, message, attempt, error)
+                await tenure.wait(STORE_AGAIN_S)
+            else:
+                return await tenure.wait_held()
+
+    def _due_at_us(self, retry: Retry, attempt: int, error: RetryableError) -> int:
+        """When the next attempt is due; a tenth of chance, so that not all come at once."""
+        spread = 1 + JITTER * self.random.random()
+        wait_s = delay_s(retry, attempt, error) * spread
+        return time.time_ns() // 1000 + int(wait_s * MICROSECONDS)
 
     def _log_failure(
         self, step: BoundStep, message: Message, attempt: int, error: Exception
@@ -77,14 +141,32 @@ class Attempts:
         )
 
 
+async def _wait_until(due_at_us: int, tenure: Tenure) -> None:
+    """Wait, or leave the execution until then where that is long. Raises Rests."""
+    wait_s = (due_at_us - time.time_ns() // 1000) / MICROSECONDS
+    if wait_s > LONG_S:
+        raise Rests(due_at_us)
+    await tenure.wait(max(0.0, wait_s))
+
+
+async def _read_beginnings(message: Message) -> None:
+    """Read where its files and its body begin. Raises Unavailable, TerminalError."""
+    files = [one.content for one in message.attachments.values()]
+    for content in (message.run.trigger.raw_body, *files):
+        if isinstance(content, InMemory):
+            continue
+        async for _ in content.read():
+            break
+
+
 async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
     """One attempt. Raises RetryableError, TerminalError or Unavailable, nothing else."""
     component = step.component
     if component.effect is Effect.PURE:
-        return await _run(step, message)
+        return await run_component(step, message)
     try:
         async with asyncio.timeout(step.timeout_s):
-            return await _run(step, message)
+            return await run_component(step, message)
     except TimeoutError as error:
         text = f"the step took longer than its timeout of {step.timeout_s:g} s"
         if component.effect is Effect.ONCE:
@@ -92,7 +174,8 @@ async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
         raise RetryableError(text) from error
 
 
-async def _run(step: BoundStep, message: Message) -> Sequence[Message]:
+async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
+    """A step once, with no time limit. Raises StepError, or what the component's own is."""
     try:
         return await step.component.run(message)
     except (RetryableError, TerminalError, Unavailable, TimeoutError):

@@ -1,135 +1,122 @@
 """Stop 7: one event through its flow's steps, to its end.
 
-A failed step ends the execution; the event goes whole to the dead letters before it
-counts as ended.
+A step with effects is in the journal, with its messages, before the next step starts; an
+execution that was interrupted goes on behind the last one that is. A failed step ends the
+execution; the event goes whole to the dead letters before it counts as ended, or is held
+where the flow says so.
 """
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
 from hookline.body_store import BodyStore
+from hookline.components import Effect
 from hookline.components.steps import BoundStep
-from hookline.errors import TerminalError
-from hookline.event import Message, Value
+from hookline.event import Message
+from hookline.failpoints import failpoint
 from hookline.log import Record
-from hookline.v1 import event_pb2, execution_pb2
+from hookline.v1 import event_pb2
 from services.executor.attempts import Attempts
-from services.executor.failure import StepFailed
+from services.executor.failure import Rests, StepFailed
 from services.executor.flows import Flows
-from services.executor.journal import Ended, Finish, Journal
+from services.executor.journal import Finish, Journal
+from services.executor.lanes import HELD, Rest
 from services.executor.opening import first_message
+from services.executor.progress import Progress
+from services.executor.pure_steps import next_applying, run_pure
 from services.executor.room import Room
 from services.executor.tenure import Tenure
-
-FAILED = execution_pb2.STATUS_FAILED
-FILTERED = execution_pb2.STATUS_FILTERED
-COMPLETED = execution_pb2.STATUS_COMPLETED
-
-
-@dataclass(slots=True)
-class Progress:
-    """What an execution has come to so far."""
-
-    attempts: int = 0
-    results: list[Value] = field(default_factory=list)
-    filtered_by: str = ""
+from services.executor.written_execution import WrittenExecution
 
 
 class Executions:
     """Runs events."""
 
     def __init__(
-        self,
-        flows: Flows,
-        attempts: Attempts,
-        journal: Journal,
-        bodies: BodyStore | None = None,
+        self, flows: Flows, attempts: Attempts, bodies: BodyStore | None = None
     ) -> None:
         self._bodies = bodies
         self._room = Room()
         self._flows = flows
         self._attempts = attempts
-        self._journal = journal
 
-    async def execute(self, record: Record, finish: Finish, tenure: Tenure) -> None:
+    async def execute(
+        self, journal: Journal, record: Record, finish: Finish, tenure: Tenure
+    ) -> Rest | None:
         """Run a record's event; `finish` is called when its end is in the journal.
 
-        Raises CancelledError where the tenure ends first.
+        Where it does not end now, tells how long it rests: nothing of it is kept here
+        meanwhile, and it goes on from the journal. Raises CancelledError where the
+        tenure ends first.
         """
-        started_at_us = time.time_ns() // 1000
         try:
             event = event_pb2.Event.FromString(record.value or b"")
         except DecodeError as error:
-            await self._journal.write_unreadable(record, str(error), finish)
-            return
+            await journal.write_unreadable(record, str(error), finish)
+            return None
         if not (event.id and event.flow_id and event.flow_version):
             text = "it names no event, no flow or no version"
-            await self._journal.write_unreadable(record, text, finish)
-            return
-        progress = Progress()
+            await journal.write_unreadable(record, text, finish)
+            return None
+        known = journal.state.open.get(record.offset)
+        execution = WrittenExecution(event, record, journal, known)
+        if execution.is_held:
+            return HELD
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
+            execution.hold = bound.flow.on_exhausted == "hold"
             with self._room.share() as share:
-                message = await first_message(event, bound, self._bodies, tenure, share)
-                await self._continue(bound.steps, 0, message, progress, tenure)
+                first = await first_message(event, bound, self._bodies, tenure, share)
+                failpoint("executor.before_first_step")
+                await self._go_through(bound.steps, first, execution, tenure, finish)
+        except Rests as rests:
+            return Rest(rests.due_at_us)
         except StepFailed as failure:
-            progress.attempts += failure.attempts
-            ended = Ended(FAILED, started_at_us, progress.attempts)
-            ended.step, ended.reason = failure.step_id, str(failure)
-            await self._journal.write_failed(
-                event, record, ended, finish, indeterminate=failure.indeterminate
-            )
-            return
-        ended = Ended(COMPLETED, started_at_us, progress.attempts)
-        ended.results = progress.results
-        if progress.filtered_by and not progress.results:
-            ended.status, ended.step = FILTERED, progress.filtered_by
-        self._journal.write_ended(event, record, ended, finish)
+            return await execution.fail_for_good(failure, finish)
+        return None
 
-    async def _continue(
+    async def _go_through(
         self,
         steps: Sequence[BoundStep],
-        index: int,
-        message: Message,
+        first: Message,
+        execution: WrittenExecution,
+        tenure: Tenure,
+        finish: Finish,
+    ) -> None:
+        """From where it is to the end of its flow."""
+        if execution.is_new:
+            reached = await run_pure(steps, first, tenure)
+            if reached.message is None or reached.next_step == len(steps):
+                execution.complete_pure(reached, finish)
+                return
+            progress = execution.begin(first, reached)
+        else:
+            progress = execution.resume(first)
+        await self._run(steps, progress, execution, tenure)
+        execution.complete(finish)
+
+    async def _run(
+        self,
+        steps: Sequence[BoundStep],
         progress: Progress,
+        execution: WrittenExecution,
         tenure: Tenure,
     ) -> None:
-        """Take a message through the steps from one of them on."""
-        while index < len(steps):
-            step = steps[index]
-            index += 1
-            if not _applies(step, message):
+        """Take all messages through the steps that are before them."""
+        while progress.waiting:
+            index, _, message = progress.next()
+            index = next_applying(steps, index, message)
+            if index == len(steps):
+                progress.passed_last()
                 continue
+            step = steps[index]
             out, attempts = await self._attempts.run(
-                step, message.derive(step_id=step.id), tenure
+                step, message.derive(step_id=step.id), tenure, execution
             )
-            progress.attempts += attempts
-            if not out:
-                progress.filtered_by = step.id
-                return
-            for other in out[:-1]:
-                _keep(step, other)
-                await self._continue(steps, index, other, progress, tenure)
-            message = out[-1]
-            _keep(step, message)
-        progress.results.append(message.body)
-
-
-def _applies(step: BoundStep, message: Message) -> bool:
-    if step.when is None:
-        return True
-    try:
-        return step.when.truth(message)
-    except TerminalError as error:
-        raise StepFailed(step.id, 0, error) from error
-
-
-def _keep(step: BoundStep, message: Message) -> None:
-    message.run.steps[step.id] = {
-        "body": message.body,
-        "headers": message.headers,
-        "status": message.status,
-    }
+            failpoint("executor.after_step_before_journal")
+            progress.step_done(step.id, index + 1, out, attempts)
+            pure = step.component.effect is Effect.PURE
+            if not pure and progress.goes_on(len(steps)):
+                await execution.write_step(step.id, tenure)
+                failpoint("executor.between_steps")

@@ -1,4 +1,4 @@
-"""How an execution fails for good."""
+"""How an execution fails for good, and how it is left for later."""
 
 from hookline.errors import TerminalError
 
@@ -11,3 +11,11 @@ class StepFailed(Exception):
         self.step_id = step_id
         self.attempts = attempts
         self.indeterminate = error.indeterminate
+
+
+class Rests(Exception):
+    """The next attempt is due later: all is in the journal, nothing has to be kept."""
+
+    def __init__(self, due_at_us: int) -> None:
+        super().__init__()
+        self.due_at_us = due_at_us

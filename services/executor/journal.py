@@ -1,24 +1,27 @@
-"""Stop 9: writes down how executions have ended, and keeps what failed for good."""
+"""Stop 9: writes down how far executions have come, and keeps what failed for good.
+
+An end, and a step with effects before the next one starts, is in the journal when its
+future is done. Every record carries its owner's claim, so that what an owner of before
+writes is known for what it is.
+"""
 
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
-import msgspec
-
 from hookline.errors import Unavailable
-from hookline.event import Value
-from hookline.log import Log, Position, Record, Topic
+from hookline.failpoints import failpoint
+from hookline.log import Log, Position, Record
 from hookline.metrics import Metrics
 from hookline.telemetry import Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
+from services.executor.in_order import InOrder
+from services.executor.restore import Restored, key_in
 
-RESULT_LIMIT_BYTES = 1024
 REASON_LIMIT = 4096
-PAUSE_S = 0.5
 logger = get_logger(__name__)
 Finish = Callable[[], None]
 Listener = Callable[[event_pb2.Event, execution_pb2.ExecutionEnded], None]
@@ -31,26 +34,48 @@ class Ended:
     status: "execution_pb2.Status.ValueType"
     started_at_us: int
     attempts: int
-    results: list[Value] = field(default_factory=list)
+    result: bytes = b""
     step: str = ""
     reason: str = ""
 
 
-class Journal:
-    """Appends to `executions` and `dead_letters`; tries until the log takes it."""
+@dataclass(frozen=True, slots=True)
+class Journals:
+    """What the journals of all partitions have in common."""
 
-    def __init__(
-        self,
-        log: Log,
-        topics: Topics,
-        metrics: Metrics,
-        listener: Listener | None = None,
-    ) -> None:
-        self._log = log
-        self._topics = topics
-        self._metrics = metrics
-        self._listener = listener
+    log: Log
+    topics: Topics
+    metrics: Metrics
+    listener: Listener | None = None
+
+    def under(self, restored: Restored) -> "Journal":
+        """The journal of a partition that was claimed."""
+        return Journal(self, restored)
+
+
+class Journal:
+    """Appends to `executions` and `dead_letters`; tries until the log takes it.
+
+    One partition's, under one claim. `state` is what it says; `reached` is the highest
+    offset of its records that is durable, `records` how many are.
+    """
+
+    def __init__(self, journals: Journals, restored: Restored) -> None:
+        log, topics = journals.log, journals.topics
+        self._executions = InOrder(log, topics.executions, self._delay)
+        self._dead_letters = InOrder(log, topics.dead_letters, self._delay)
+        self._metrics = journals.metrics
+        self._listener = journals.listener
         self._delays = Sampled(logger, level="warning")
+        self._stamp = restored.claim.stamp
+        self.claim = restored.claim
+        self.state = restored.state
+        self.reached = restored.reached
+        self._key = key_in(restored.partition, topics.executions.partitions)
+        self.records = 0
+        # Somebody wants to know when so many are.
+        self.records_due = 0
+        self.on_due: Callable[[], None] = lambda: None
 
     def write_ended(
         self, event: event_pb2.Event, record: Record, ended: Ended, finish: Finish
@@ -66,9 +91,44 @@ class Journal:
         self._count(event, message)
         if self._listener is not None:
             self._listener(event, message)
-        self._keep(
-            self._topics.executions, record.key, entry.SerializeToString(), finish
+        if record.offset in self.state.open:
+            finish = partial(self._end, record.offset, finish)
+        self._write(record.key, entry, finish)
+
+    def _end(self, offset: int, finish: Finish) -> None:
+        self.state.end(offset)
+        finish()
+
+    async def write_progress(
+        self,
+        event: event_pb2.Event,
+        record: Record,
+        progress: execution_pb2.ExecutionProgress,
+    ) -> None:
+        """Write down how far an execution has come; returns when it is durable."""
+        entry = execution_pb2.JournalEntry(
+            event_id=event.id,
+            flow_id=event.flow_id,
+            event_offset=record.offset,
+            progress=progress,
         )
+        self.state.move(record.offset, progress)
+        written = asyncio.Event()
+        self._write(record.key, entry, written.set)
+        await written.wait()
+
+    async def write_checkpoint(self, checkpoint: execution_pb2.Checkpoint) -> None:
+        """Write down a part of a checkpoint; returns when it is durable."""
+        entry = execution_pb2.JournalEntry(checkpoint=checkpoint)
+        written = asyncio.Event()
+        self._write(self._key, entry, written.set)
+        await written.wait()
+
+    def _write(
+        self, key: bytes, entry: execution_pb2.JournalEntry, finish: Finish
+    ) -> None:
+        value = self._stamp + entry.SerializeToString()
+        self._executions.append(key, value, partial(self._kept, finish))
 
     async def write_failed(
         self,
@@ -83,12 +143,15 @@ class Journal:
         letter = execution_pb2.DeadLetter(
             event=event,
             step=ended.step,
-            reason=_sendable(ended.reason),
+            reason=sendable(ended.reason),
             attempts=ended.attempts,
             indeterminate=indeterminate,
             failed_at_us=time.time_ns() // 1000,
+            event_offset=record.offset,
         )
+        failpoint("executor.before_dead_letter")
         await self._keep_letter(record, letter)
+        failpoint("executor.after_dead_letter_before_journal")
         self.write_ended(event, record, ended, finish)
 
     async def write_unreadable(
@@ -102,36 +165,37 @@ class Journal:
             unreadable=record.value or b"",
             reason=reason,
             failed_at_us=time.time_ns() // 1000,
+            event_offset=record.offset,
         )
         await self._keep_letter(record, letter)
         self._metrics.failed.inc()
-        finish()
+        ended = Ended(execution_pb2.STATUS_FAILED, letter.failed_at_us, 0)
+        ended.reason = reason
+        entry = execution_pb2.JournalEntry(
+            event_offset=record.offset, ended=_ended_message(ended)
+        )
+        self._write(record.key, entry, finish)
 
     async def _keep_letter(
         self, record: Record, letter: execution_pb2.DeadLetter
     ) -> None:
         kept = asyncio.Event()
         value = letter.SerializeToString()
-        self._keep(self._topics.dead_letters, record.key, value, kept.set)
+        self._dead_letters.append(record.key, value, lambda _: kept.set())
         await kept.wait()
 
-    def _keep(self, topic: Topic, key: bytes, value: bytes, finish: Finish) -> None:
-        """Append until the log has it."""
+    def _delay(self, error: Unavailable) -> None:
+        self._delays.line("journal.delayed", error=str(error))
 
-        def appended(future: "asyncio.Future[Position]") -> None:
-            if future.cancelled():
-                return
-            error = future.exception()
-            if error is None:
-                finish()
-            elif isinstance(error, Unavailable):
-                self._delays.line("journal.delayed", error=str(error))
-                again = partial(self._keep, topic, key, value, finish)
-                asyncio.get_running_loop().call_later(PAUSE_S, again)
-            else:
-                raise error
+    def _kept(self, finish: Finish, position: Position) -> None:
+        self._count_record(position.offset)
+        finish()
 
-        self._log.append(topic, key, value).add_done_callback(appended)
+    def _count_record(self, offset: int) -> None:
+        self.reached = max(self.reached, offset)
+        self.records += 1
+        if self.records == self.records_due:
+            self.on_due()
 
     def _count(
         self, event: event_pb2.Event, ended: execution_pb2.ExecutionEnded
@@ -153,22 +217,12 @@ def _ended_message(ended: Ended) -> execution_pb2.ExecutionEnded:
         started_at_us=ended.started_at_us,
         ended_at_us=time.time_ns() // 1000,
         attempts=ended.attempts,
-        result=_preview(ended.results),
+        result=ended.result,
         step=ended.step,
-        reason=_sendable(ended.reason),
+        reason=sendable(ended.reason) if ended.reason else "",
     )
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """A reason as protobuf takes it: UTF-8, and of a sensible length."""
     return text[:REASON_LIMIT].encode(errors="replace").decode()
-
-
-def _preview(results: list[Value]) -> bytes:
-    if not results:
-        return b""
-    value = results[0] if len(results) == 1 else results
-    try:
-        return msgspec.json.encode(value)[:RESULT_LIMIT_BYTES]
-    except (TypeError, ValueError, RecursionError):
-        return b'"(a value that JSON cannot hold)"'

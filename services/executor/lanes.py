@@ -6,10 +6,11 @@ Reading stops while too many events are unfinished.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from hookline.log import Record
 from services.executor.tenure import Tenure
@@ -18,15 +19,25 @@ from services.executor.watermark import Watermark
 Finish = Callable[[], None]
 
 
+class Rest(NamedTuple):
+    """An event's place in its lane is kept until then; None: until a person decides."""
+
+    due_at_us: int | None
+
+
+HELD: Final = Rest(None)
+
+
 class Execute(Protocol):
     """Runs one event to its end; `finish` is called when that end is durable.
 
+    Where it does not end now, tells how long it rests; then it is run again, to go on.
     Raises nothing but asyncio.CancelledError, and that only where the tenure ends.
     """
 
     def __call__(
         self, record: Record, finish: Finish, tenure: Tenure, /
-    ) -> Awaitable[None]:
+    ) -> Awaitable[Rest | None]:
         """Run the record's event."""
         ...
 
@@ -43,8 +54,10 @@ class Lanes:
         *,
         most_unfinished: int,
         share_bytes: Callable[[], int],
+        take_ended: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._execute = execute
+        self._take_ended = take_ended
         self._tasks = tasks
         self._slots = slots
         self._most_unfinished = most_unfinished
@@ -62,9 +75,15 @@ class Lanes:
         self.on_progress: Callable[[], None] = lambda: None
 
     def add(self, records: Sequence[Record]) -> None:
-        """Put records into their lanes, in the order they are in."""
+        """Put records into their lanes, in the order they are in.
+
+        What the journal has as ended, though the commit stands before it, is passed over.
+        """
         for record in records:
             self._watermark.open(record.offset)
+            if self._take_ended(record.offset):
+                self._finish(record.offset)
+                continue
             size = self._sizes[record.offset] = len(record.value or b"")
             self._bytes += size
             lane = self._lanes.get(record.key)
@@ -116,6 +135,11 @@ class Lanes:
         return self._watermark.unfinished
 
     @property
+    def ended_above_commit(self) -> frozenset[int]:
+        """What has ended after the lowest unfinished event."""
+        return self._watermark.finished
+
+    @property
     def commit_offset(self) -> int | None:
         """Everything before this offset has ended and is written down."""
         return self._watermark.commit_offset
@@ -126,8 +150,11 @@ class Lanes:
                 async with self._slots:
                     if not self._may_start():
                         break  # told to stop while waiting for a slot
-                    await self._execute_first(lane[0])
-                lane.popleft()
+                    rest = await self._execute_first(lane[0])
+                if rest is None:
+                    lane.popleft()
+                else:
+                    await self._wait(rest)  # without a slot
         finally:
             del self._lanes[key]
             self._progress.set()
@@ -135,14 +162,24 @@ class Lanes:
     def _may_start(self) -> bool:
         return not self._tenure.ended
 
-    async def _execute_first(self, record: Record) -> None:
+    async def _wait(self, rest: Rest) -> None:
+        if rest.due_at_us is None:
+            await self._tenure.wait_ended()
+        else:
+            wait_s = rest.due_at_us / 1_000_000 - time.time()
+            await self._tenure.wait(max(0.0, wait_s))
+
+    async def _execute_first(self, record: Record) -> Rest | None:
         self._started.add(record.offset)
         finish = partial(self._finish, record.offset)
         try:
-            await self._execute(record, finish, self._tenure)
+            rest = await self._execute(record, finish, self._tenure)
         except asyncio.CancelledError:
             self._started.discard(record.offset)
             raise
+        if rest is not None:
+            self._started.discard(record.offset)
+        return rest
 
     def _finish(self, offset: int) -> None:
         self._started.discard(offset)

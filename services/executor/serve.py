@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from hookline.errors import Unavailable
-from hookline.log import Assignment, Commit, Log
+from hookline.log import Assignment, Log
 from hookline.metrics import Metrics
 from hookline.telemetry import get_logger
 from hookline.topics import Topics
+from services.executor.commits import Commits, Pace
 from services.executor.execution import Executions
+from services.executor.journal import Journal, Journals
 from services.executor.lag import Lag
 from services.executor.lanes import Lanes
+from services.executor.restore import Bookmark, Restorer, while_owned
 from services.executor.tenure import Tenure
 
 GROUP = "executor"
@@ -32,6 +35,8 @@ class Limits:
     unfinished_per_partition: int = 10_000
     unfinished_bytes: int = 32 * 1024 * 1024
     commit_interval_s: float = 0.2
+    checkpoint_records: int = 10_000
+    checkpoint_interval_s: float = 60.0
     drain_s: float = 5.0
     handover_s: float = 3.0
 
@@ -44,6 +49,7 @@ class Executor:
         log: Log,
         topics: Topics,
         executions: Executions,
+        journals: Journals,
         metrics: Metrics,
         *,
         limits: Limits,
@@ -51,9 +57,17 @@ class Executor:
         self._log = log
         self._topic = topics.events
         self._executions = executions
+        self._journals = journals
+        self._restorer = Restorer(log, topics.executions)
         self._limits = limits
+        self._pace = Pace(
+            limits.commit_interval_s,
+            limits.checkpoint_records,
+            limits.checkpoint_interval_s,
+        )
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
+        self._draining = False
         metrics.unfinished.set_function(lambda: self.unfinished)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
@@ -81,31 +95,45 @@ class Executor:
 
         What waits for its next attempt is let go at once.
         """
+        self._draining = True
         limit_s = self._limits.drain_s
         drained = await asyncio.gather(*(lanes.drain(limit_s) for lanes in self._lanes))
         if not all(drained):
-            logger.info("executor.drained", outcome="cut short; events run again")
+            logger.info(
+                "executor.drained",
+                outcome="cut short; what ran goes on at the next start",
+            )
 
     async def _consume(self, assignment: Assignment) -> None:
         try:
+            restored = await while_owned(assignment, self._restorer.restore(assignment))
+            if restored is None or self._draining:
+                return
+            journal = self._journals.under(restored)
             async with asyncio.TaskGroup() as tasks:
-                await self._run_lanes(assignment, tasks)
+                await self._run_lanes(assignment, journal, restored.bookmark, tasks)
         finally:
             assignment.release()
 
     async def _run_lanes(
-        self, assignment: Assignment, tasks: asyncio.TaskGroup
+        self,
+        assignment: Assignment,
+        journal: Journal,
+        bookmark: Bookmark,
+        tasks: asyncio.TaskGroup,
     ) -> None:
         lanes = Lanes(
-            self._executions.execute,
+            partial(self._executions.execute, journal),
             tasks,
             self._slots,
             Tenure(assignment.owned),
             most_unfinished=self._limits.unfinished_per_partition,
             share_bytes=self._share_bytes,
+            take_ended=journal.state.take_ended,
         )
         self._lanes.add(lanes)
-        committer = tasks.create_task(self._commit(assignment, lanes))
+        commits = Commits(assignment, lanes, journal, bookmark, self._pace)
+        committer = tasks.create_task(commits.run())
         stopper = tasks.create_task(_stop_at_end(assignment, lanes))
         try:
             with self._lag.counting(assignment, lambda: lanes.commit_offset):
@@ -118,41 +146,11 @@ class Executor:
             stopper.cancel()
             committer.cancel()
 
-    async def _commit(self, assignment: Assignment, lanes: Lanes) -> None:
-        """Commit as the lanes go on; once more when it is over."""
-        moved = asyncio.Event()
-        lanes.on_progress = moved.set
-        committed = None
-        try:
-            while True:
-                await moved.wait()
-                moved.clear()
-                committed = await _commit_once(assignment, lanes, committed)
-                await asyncio.sleep(self._limits.commit_interval_s)
-                if committed != lanes.commit_offset:
-                    moved.set()  # it was not kept: once more, also where nothing moves
-        finally:
-            await asyncio.shield(_commit_once(assignment, lanes, committed))
-
 
 async def _stop_at_end(assignment: Assignment, lanes: Lanes) -> None:
     """Start nothing more from the moment on at which the partition is to be given away."""
     await assignment.wait_ended()
     lanes.stop()
-
-
-async def _commit_once(
-    assignment: Assignment, lanes: Lanes, committed: int | None
-) -> int | None:
-    offset = lanes.commit_offset
-    if offset is None or offset == committed or not assignment.owned():
-        return committed
-    try:
-        await assignment.commit(Commit(offset))
-    except Unavailable as error:
-        logger.warning("commit.delayed", error=str(error))
-        return committed
-    return offset
 
 
 @asynccontextmanager

@@ -30,6 +30,10 @@ class Tenure:
         """Whether a step may start now."""
         return not self._ended.is_set() and self._owned()
 
+    async def wait_ended(self) -> None:
+        """Return when nothing more may start."""
+        await self._ended.wait()
+
     async def wait_held(self) -> None:
         """Return when a step may start.
 

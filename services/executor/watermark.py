@@ -26,6 +26,11 @@ class Watermark:
         return moved
 
     @property
+    def finished(self) -> frozenset[int]:
+        """What has ended above the lowest unfinished offset."""
+        return frozenset(self._finished)
+
+    @property
     def unfinished(self) -> int:
         """How many events are open, those included that wait for an earlier one."""
         return len(self._open)

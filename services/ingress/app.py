@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from hookline.event import FLOW_ID, IN_LINE_BYTES
+from hookline.failpoints import failpoint
 from hookline.v1 import event_pb2
 from services.ingress.back_seat import BackSeat
 from services.ingress.body import Body, Read
@@ -68,11 +69,13 @@ class Ingress:
             return problem(event_pb2.REASON_MALFORMED, text, _request_id(http))
         if request is None:
             return problem(event_pb2.REASON_UNKNOWN_FLOW, NO_FLOW, _request_id(http))
+        failpoint("ingress.before_forwarding")
         if _is_whole(http.content):
             request.body = http.content.read_nowait(-1)
             outcome = await self._router.receive(request)
         else:
             outcome = await self._upload(request, http)
+        failpoint("ingress.after_verdict_before_answer")
         if outcome.HasField("rejected"):
             await self._back_seat.wait(outcome.rejected.reason)
         else:

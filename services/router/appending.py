@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from hookline.errors import NotAppended
 from hookline.event import EventId, Trigger, new_event_id
+from hookline.failpoints import failpoint
 from hookline.log import Log, Position, Topic
 from hookline.metrics import Metrics
 from hookline.v1 import event_pb2
@@ -117,7 +118,9 @@ class Appending:
     def _append(
         self, served: ServedFlow, record: bytes, source: Quota | None
     ) -> Future[Position]:
+        failpoint("router.before_append")
         position = self._log.append(self._events, served.flow.id.encode(), record)
+        failpoint("router.append_in_flight")
         for quota in (served.quota, source):
             if quota is not None:
                 quota.enter()

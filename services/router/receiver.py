@@ -25,6 +25,7 @@ from hookline.errors import (
     Unavailable,
 )
 from hookline.event import EventId, Trigger
+from hookline.failpoints import failpoint
 from hookline.log import Log
 from hookline.metrics import Metrics
 from hookline.topics import Topics
@@ -170,6 +171,7 @@ class Receiver:
             return self.reject(taken, error)
         if error is not None:
             raise error
+        failpoint("router.after_append_before_answer")
         self._count(taken)
         accepted = event_pb2.Accepted(event_id=taken.event_id, reply=taken.reply)
         if taken.headers:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from hookline.log import Record
-from services.executor.lanes import Finish, Lanes
+from services.executor.lanes import HELD, Finish, Lanes, Rest
 from services.executor.tenure import Tenure
+from tests.waiting import until
 
 LIMIT_BYTES = 1_000
 
@@ -25,12 +26,18 @@ class Work:
     began: list[int] = field(default_factory=list)
     finish: dict[int, Finish] = field(default_factory=dict)
     gates: dict[int, asyncio.Event] = field(default_factory=dict)
+    rests: dict[int, list[Rest]] = field(default_factory=dict)
 
-    async def execute(self, one: Record, finish: Finish, _tenure: Tenure) -> None:
+    async def execute(
+        self, one: Record, finish: Finish, _tenure: Tenure
+    ) -> Rest | None:
         """Wait to be let go; its end is durable when `finish` is called."""
         self.began.append(one.offset)
         self.finish[one.offset] = finish
+        if rests := self.rests.get(one.offset):
+            return rests.pop(0)
         await self.gates.setdefault(one.offset, asyncio.Event()).wait()
+        return None
 
     def let_go(self, offset: int) -> None:
         """Let an execution end."""
@@ -38,13 +45,15 @@ class Work:
 
 
 @asynccontextmanager
-async def lanes_of(work: Work, tenure: Tenure) -> AsyncIterator[Lanes]:
+async def lanes_of(
+    work: Work, tenure: Tenure, slots: int = 100
+) -> AsyncIterator[Lanes]:
     """Lanes with small bounds; what still runs at the end is abandoned."""
     async with asyncio.TaskGroup() as tasks:
         lanes = Lanes(
             work.execute,
             tasks,
-            asyncio.Semaphore(100),
+            asyncio.Semaphore(slots),
             tenure,
             most_unfinished=10,
             share_bytes=lambda: LIMIT_BYTES,
@@ -148,3 +157,31 @@ async def test_nothing_starts_while_ownership_is_in_doubt() -> None:
     assert not tenure.holds()
     with pytest.raises(asyncio.CancelledError):
         await tenure.wait_held()
+
+
+async def test_what_rests_keeps_its_lane_and_no_slot() -> None:
+    """With one slot for all, another flow runs; a stop lets go of what rests."""
+    work = Work()
+    work.rests[0] = [Rest(2**60)]
+    work.rests[1] = [HELD]
+    async with lanes_of(work, Tenure(), slots=1) as lanes:
+        lanes.add([record(0), record(1, b"held"), record(2, b"other"), record(3)])
+        lanes.add([record(4, b"held")])
+        await turns()
+
+        assert work.began == [0, 1, 2]
+        assert not await lanes.drain(0)
+        assert lanes.commit_offset == 0
+
+
+async def test_what_has_rested_goes_on_before_the_next_of_its_flow() -> None:
+    """When it is due it is run again, in its place."""
+    work = Work()
+    work.rests[0] = [Rest(1), Rest(1)]
+    async with lanes_of(work, Tenure()) as lanes:
+        lanes.add([record(0), record(1)])
+        await until(lambda: len(work.began) == 3)
+        work.let_go(0)
+        await until(lambda: len(work.began) == 4)
+
+        assert work.began == [0, 0, 0, 1]

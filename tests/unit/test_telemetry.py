@@ -1,9 +1,11 @@
 """What the product says of itself: metrics of several processes, libraries' lines."""
 
 import logging
+from contextlib import suppress
+from pathlib import Path
 
 from hookline.metrics import EdgeMetrics, ProcessMetrics, joined
-from hookline.telemetry import Sparing
+from hookline.telemetry import Sparing, Unfailing
 
 
 def worker_metrics(answers: int) -> str:
@@ -41,3 +43,13 @@ def test_a_library_that_says_much_is_heard_once_a_second() -> None:
     assert written.count(True) <= 2
     assert written[0]
     assert sparing.filter(record("asyncio"))
+
+
+def test_a_line_that_cannot_be_written_is_left_out() -> None:
+    """Whoever says it goes on, also where the disk is full; a closed stream is no news."""
+    with Path("/dev/full").open("w", buffering=1) as full:
+        stream = Unfailing(full)
+        print("no space", file=stream, flush=True)
+        with suppress(OSError):
+            full.close()
+    print("closed", file=stream, flush=True)

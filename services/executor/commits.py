@@ -1,0 +1,127 @@
+"""How far a partition is done, kept for its group; now and then with a checkpoint.
+
+A commit names in its metadata where the newest checkpoint begins. It is kept only when
+all parts of that checkpoint are durable, so a restore from it misses nothing.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from hookline.errors import Unavailable
+from hookline.failpoints import failpoint
+from hookline.log import Assignment, Commit
+from hookline.telemetry import get_logger
+from services.executor.journal import Journal
+from services.executor.lanes import Lanes
+from services.executor.restore import Bookmark
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to commit; after how many records and seconds to write a checkpoint."""
+
+    commit_interval_s: float
+    checkpoint_records: int
+    checkpoint_interval_s: float
+
+
+class Commits:
+    """Commits one partition as its lanes go on."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        lanes: Lanes,
+        journal: Journal,
+        bookmark: Bookmark,
+        pace: Pace,
+    ) -> None:
+        self._assignment = assignment
+        self._lanes = lanes
+        self._journal = journal
+        self._bookmark = bookmark
+        self._pace = pace
+        self._kept: Commit | None = assignment.committed
+        self._records = 0
+        journal.records_due = pace.checkpoint_records
+        self._checkpointed_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Commit whenever the lanes have gone on; once more when it is over."""
+        moved = asyncio.Event()
+        self._lanes.on_progress = self._journal.on_due = moved.set
+        try:
+            while True:
+                await self._wait(moved)
+                moved.clear()
+                if self._is_checkpoint_due():
+                    await self._write_checkpoint()
+                if not await self._commit():
+                    moved.set()  # it was not kept: once more, also where nothing moves
+                await asyncio.sleep(self._pace.commit_interval_s)
+        finally:
+            await asyncio.shield(self._commit())
+
+    async def _wait(self, moved: asyncio.Event) -> None:
+        """Return when there is something to commit, or time for a checkpoint."""
+        try:
+            async with asyncio.timeout(self._pace.checkpoint_interval_s):
+                await moved.wait()
+        except TimeoutError:
+            return
+
+    def _is_checkpoint_due(self) -> bool:
+        written = self._journal.records - self._records
+        since_s = time.monotonic() - self._checkpointed_at
+        late = since_s >= self._pace.checkpoint_interval_s
+        return written >= self._pace.checkpoint_records or (late and written > 0)
+
+    async def _write_checkpoint(self) -> None:
+        """Say again what is known; the next commit says where that begins."""
+        bookmark = self._bookmark_here()
+        journal = self._journal
+        for part in journal.state.checkpoint(self._lanes.ended_above_commit):
+            await journal.write_checkpoint(part)
+        self._set_bookmark(bookmark)
+
+    def _move_bookmark_if_settled(self) -> None:
+        """Where the commit says all there is to say, a checkpoint would be empty."""
+        if self._journal.state.is_settled() and not self._lanes.ended_above_commit:
+            self._set_bookmark(self._bookmark_here())
+
+    def _bookmark_here(self) -> Bookmark:
+        """Behind all that is durable.
+
+        What is on its way to the journal now, and what comes while parts of a checkpoint
+        are written, stands behind it, and is read after a crash.
+        """
+        return Bookmark(self._journal.reached + 1, *self._journal.claim)
+
+    def _set_bookmark(self, bookmark: Bookmark) -> None:
+        self._bookmark = bookmark
+        self._records = self._journal.records
+        self._journal.records_due = self._records + self._pace.checkpoint_records
+        self._checkpointed_at = time.monotonic()
+
+    async def _commit(self) -> bool:
+        """Tells whether nothing is left to be kept."""
+        offset = self._lanes.commit_offset
+        if offset is None and self._kept is not None:
+            offset = self._kept.offset
+        if offset is None:
+            return True
+        self._move_bookmark_if_settled()
+        commit = Commit(offset, self._bookmark.text)
+        if commit == self._kept or not self._assignment.owned():
+            return True
+        try:
+            failpoint("executor.after_journal_before_commit")
+            await self._assignment.commit(commit)
+        except Unavailable as error:
+            logger.warning("commit.delayed", error=str(error))
+            return False
+        self._kept = commit
+        return offset == self._lanes.commit_offset
