@@ -9,13 +9,23 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def ticks(pid: int) -> int:
     """Of CPU time, all threads together."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    fields = stat.rpartition(")")[2].split()
+    return _ticks_in(Path(f"/proc/{pid}/stat"))
+
+
+def _ticks_in(stat: Path) -> int:
+    fields = stat.read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
 
 def cpu_s(pid: int) -> float:
     return ticks(pid) / TICKS
+
+
+def threads_cpu_s(pid: int) -> dict[str, float]:
+    """What a process has consumed: its main thread, where its loop runs, and the rest."""
+    spent = cpu_s(pid)
+    loop = _ticks_in(Path(f"/proc/{pid}/task/{pid}/stat")) / TICKS
+    return {"loop": loop, "threads": spent - loop}
 
 
 def machine_busy_s() -> float:

@@ -24,6 +24,10 @@ steps:
     use: transform
     with: {{body: {{greeting: "='Hello, ' & body.name & '!'"}}}}
 """
+CALL = """  - id: call
+    use: http.request
+    with: {{url: "http://%s/"}}
+"""
 TOKENS = {
     "HOOKLINE_ROUTER__TOKENS": "inner",
     "HOOKLINE_ROUTER__EDGE_TOKENS": "edge",
@@ -79,7 +83,13 @@ def paths(flows: int) -> list[str]:
 
 @contextmanager
 def line_on(
-    server: str, directory: Path, *, flows: int, executor: bool, **settings: str
+    server: str,
+    directory: Path,
+    *,
+    flows: int,
+    executor: bool,
+    flow: str = FLOW,
+    **settings: str,
 ) -> Iterator[Line]:
     """Ingress, router and perhaps an executor on one broker."""
     environment = {
@@ -102,7 +112,8 @@ def line_on(
             return line.services[name]
 
         router = start("router", "--grpc", "127.0.0.1:0").said["grpc"]
-        _apply(environment, router, directory, flows)
+        write_flows(directory, flows, flow)
+        run(environment, "apply", "-f", str(directory), "--router", router)
         start("ingress", "--http", "127.0.0.1:0", "--router", router)
         if executor:
             start("executor")
@@ -111,13 +122,11 @@ def line_on(
         yield line
 
 
-def _apply(
-    environment: Mapping[str, str], router: str, directory: Path, flows: int
-) -> None:
+def write_flows(directory: Path, flows: int, flow: str = FLOW) -> None:
+    """A file a flow."""
     directory.mkdir(parents=True, exist_ok=True)
     for number in range(flows):
-        (directory / f"{number}.yaml").write_text(FLOW.format(number=number))
-    run(environment, "apply", "-f", str(directory), "--router", router)
+        (directory / f"{number}.yaml").write_text(flow.format(number=number))
 
 
 def run(environment: Mapping[str, str], *arguments: str) -> None:

@@ -19,7 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks.consumption import cpu_s, machine_busy_s, resident_mb, ticks
+from benchmarks.consumption import (
+    cpu_s,
+    machine_busy_s,
+    resident_mb,
+    threads_cpu_s,
+    ticks,
+)
 
 BARE = "bare aiohttp"
 CONNECTIONS = (64, 256)
@@ -40,6 +46,8 @@ end
 CORES = os.cpu_count() or 1
 # While others take more than this part of the machine, figures say little.
 NOISE = 0.10
+DRAIN_S = 120.0
+PATIENCE = "seconds to wait before each round for a machine that others use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +62,16 @@ class Contender:
     address: str
     processes: Mapping[str, int]
     ran: Callable[[], float] | None = None
+    # What of it is told thread by thread: where one process is all there is.
+    by_thread: str = ""
 
     def cpu_s(self) -> dict[str, float]:
         """What each process has consumed so far."""
-        return {name: cpu_s(pid) for name, pid in self.processes.items()}
+        spent = {name: cpu_s(pid) for name, pid in self.processes.items()}
+        if self.by_thread:
+            del spent[self.by_thread]
+            spent |= threads_cpu_s(self.processes[self.by_thread])
+        return spent
 
 
 @dataclass(slots=True)
@@ -65,6 +79,9 @@ class Rounds:
     """What a contender has shown at a number of connections."""
 
     rates: list[float] = field(default_factory=list)
+    # Requests a second; of what runs them, until the last one has ended, too.
+    accepted: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
     p99s_ms: list[float] = field(default_factory=list)
     # CPU microseconds a request, by process.
     costs: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -148,6 +165,7 @@ def wrk(
 ) -> tuple[float, int, float]:
     """Requests a second, requests, and the latency at p99 in ms; all were 2xx, or none."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command += ["--timeout", "20s"]
     command += ["-s", str(script), f"http://{address}"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
@@ -189,14 +207,15 @@ def measure(
     rounds: int,
     seconds: int,
     patience_s: float = 0.0,
+    counts: Sequence[int] = CONNECTIONS,
 ) -> Results:
-    """Put load on each in turn, at 64 and 256 connections, after a warm-up."""
+    """Put load on each in turn, at each number of connections, after a warm-up."""
     results: dict[tuple[str, int], Rounds] = defaultdict(Rounds)
     with load_script(paths) as script:
         for contender in contenders:
             wrk(contender.address, 64, 1, script)
         for _ in range(rounds):
-            for connections in CONNECTIONS:
+            for connections in counts:
                 for contender in contenders:
                     wait_until_idle(list(contender.processes.values()))
                     wait_until_quiet(patience_s)
@@ -212,8 +231,12 @@ def _measure_once(
     load = _children_s()
     before = contender.ran() if contender.ran else 0.0
     rate, requests, p99_ms = wrk(contender.address, connections, seconds, script)
+    found.accepted.append(rate)
     if contender.ran:
-        rate = (contender.ran() - before) / (requests / rate)
+        ended = contender.ran() - before
+        rate = ended / (requests / rate)
+        _wait_until_ran(contender.ran, before + requests)
+        found.ended.append(requests / (time.monotonic() - begun))
     wait_until_idle(list(contender.processes.values()))
     spent = {name: now - own[name] for name, now in contender.cpu_s().items()}
     others = machine_busy_s() - busy - sum(spent.values()) - (_children_s() - load)
@@ -223,6 +246,14 @@ def _measure_once(
     found.rates.append(rate)
     found.p99s_ms.append(p99_ms)
     found.requests += requests
+
+
+def _wait_until_ran(ran: Callable[[], float], wanted: float) -> None:
+    deadline = time.monotonic() + DRAIN_S
+    while (now := ran()) < wanted:
+        if time.monotonic() > deadline:
+            sys.exit(f"{wanted - now:,.0f} events have not run within {DRAIN_S:g} s")
+        time.sleep(0.05)
 
 
 def _children_s() -> float:
@@ -255,3 +286,9 @@ def print_verdicts(expected: Mapping[str, float], results: Results) -> None:
         print(
             f"{name}: {ratio:.2f} of bare at {most}, expected {wanted:.2f}: {verdict}"
         )
+
+
+def print_noise(results: Results) -> None:
+    """How much of the machine others had: figures from a busy one say little."""
+    noise = [part for found in results.values() for part in found.noise]
+    print(f"other work on the machine: {median(noise):.0%}, at most {max(noise):.0%}")

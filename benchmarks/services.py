@@ -19,11 +19,13 @@ from benchmarks.consumption import resident_mb
 from benchmarks.line import line_on, paths
 from benchmarks.load import (
     CONNECTIONS,
+    PATIENCE,
     Contender,
     Results,
     bare,
     measure,
     need_wrk,
+    print_noise,
     print_rates,
     print_verdicts,
 )
@@ -71,12 +73,6 @@ def _print_line(head: str, cells: Mapping[str, str]) -> None:
     print(f"{head:38}" + "".join(f"{cells.get(name, ''):>10}" for name in PROCESSES))
 
 
-def print_noise(results: Results) -> None:
-    """How much of the machine others had: figures from a busy one say little."""
-    noise = [part for found in results.values() for part in found.noise]
-    print(f"other work on the machine: {median(noise):.0%}, at most {max(noise):.0%}")
-
-
 @contextmanager
 def contending(flows: int) -> Iterator[Sequence[Contender]]:
     """The bare handler, and the line on one broker without and with an executor."""
@@ -97,12 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--flows", type=int, default=200)
-    parser.add_argument(
-        "--patience",
-        type=float,
-        default=0.0,
-        help="seconds to wait before each round for a machine that others use",
-    )
+    parser.add_argument("--patience", type=float, default=0.0, help=PATIENCE)
     options = parser.parse_args()
     need_wrk()
     with contending(options.flows) as contenders:
