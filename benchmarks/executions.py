@@ -9,7 +9,6 @@ what is judged is the median. Ends with 1 where one is short.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,16 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.line import CALL, FLOW, HOOKLINE, Service, line_on, paths, write_flows
+from benchmarks.line import (
+    CALL,
+    ENDED,
+    FLOW,
+    LOCAL,
+    line_on,
+    paths,
+    up_in,
+    write_flows,
+)
 from benchmarks.load import (
     BARE,
     PATIENCE,
@@ -36,8 +44,6 @@ from tests.brokers import Broker, kafka_cluster
 
 CONNECTIONS = 256
 FLOWS = 200
-ENDED = "hookline_executions_total"
-LOCAL = "127.0.0.0/8"
 EXPECTED = {"up: transform": 0.35, "Kafka: transform": 0.12}
 PARTS = (
     "server",
@@ -64,33 +70,19 @@ class Kind:
 def up_running(kind: Kind, directory: Path) -> Iterator[Contender]:
     """`hookline up` with its executor."""
     write_flows(directory / "flows", FLOWS, kind.flow)
-    http, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    command = [
-        *(HOOKLINE, "up", "--data", str(directory / "data")),
-        *("--flows", str(directory / "flows"), "--http", http),
-        *("--grpc", "127.0.0.1:0", "--admin", admin),
-    ]
-    environment = {**os.environ, "HOOKLINE_EGRESS__ALLOW": LOCAL}
-    with started(command, environment) as (pid, _):
-        service = Service(pid, {"admin": f"http://{admin}"})
-        service.wait_ready()
-        ran = partial(service.metric, ENDED)
-        processes = {"up": pid, **kind.target}
-        yield Contender(f"up: {kind.name}", http, processes, ran, by_thread="up")
+    with up_in(directory, HOOKLINE_EGRESS__ALLOW=LOCAL) as up:
+        ran = partial(up.metric, ENDED)
+        processes = {"up": up.pid, **kind.target}
+        yield Contender(f"up: {kind.name}", up.http, processes, ran, by_thread="up")
 
 
 @contextmanager
 def kafka_running(kind: Kind, directory: Path, broker: Broker) -> Iterator[Contender]:
     """Ingress, router and one executor on a broker that is there."""
     assert broker.pid is not None  # noqa: S101 - it answers
-    with line_on(
-        broker.server,
-        directory,
-        flows=FLOWS,
-        executor=True,
-        flow=kind.flow,
-        HOOKLINE_EGRESS__ALLOW=LOCAL,
-    ) as line:
+    write_flows(directory, FLOWS, kind.flow)
+    allowed = {"HOOKLINE_EGRESS__ALLOW": LOCAL}
+    with line_on(broker.server, directory, executor=True, **allowed) as line:
         ran = partial(line.services["executor"].metric, ENDED)
         processes = {**line.processes, "broker": broker.pid, **kind.target}
         http = line.services["ingress"].http

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
-from benchmarks.load import started
+from benchmarks.load import free_port, started
 
 READY_S = 30.0
 HOOKLINE = str(Path(sys.executable).parent / "hookline")
@@ -28,6 +28,10 @@ CALL = """  - id: call
     use: http.request
     with: {{url: "http://%s/"}}
 """
+# How many executions have ended, in the words of the metrics.
+ENDED = "hookline_executions_total"
+# Where steps may go in a benchmark.
+LOCAL = "127.0.0.0/8"
 TOKENS = {
     "HOOKLINE_ROUTER__TOKENS": "inner",
     "HOOKLINE_ROUTER__EDGE_TOKENS": "edge",
@@ -65,15 +69,40 @@ class Service:
             time.sleep(0.05)
 
 
+@contextmanager
+def up_in(directory: Path, **settings: str) -> Iterator[Service]:
+    """`hookline up` on the flows and the data of a directory, on ports of its own."""
+    http, grpc, admin = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    command = [
+        *(HOOKLINE, "up", "--data", str(directory / "data")),
+        *("--flows", str(directory / "flows")),
+        *("--http", http, "--grpc", grpc, "--admin", admin),
+    ]
+    with started(command, {**os.environ, **settings}) as (pid, _):
+        said = {"http": f"http://{http}", "grpc": grpc, "admin": f"http://{admin}"}
+        service = Service(pid, said)
+        service.wait_ready()
+        yield service
+
+
 @dataclass(slots=True)
 class Line:
     """Its services by name."""
 
+    environment: Mapping[str, str]
     services: dict[str, Service] = field(default_factory=dict)
 
     @property
     def processes(self) -> dict[str, int]:
         return {name: service.pid for name, service in self.services.items()}
+
+    @contextmanager
+    def running(self, name: str, *arguments: str) -> Iterator[Service]:
+        """Run a service while the block runs."""
+        command = [HOOKLINE, name, "--admin", "127.0.0.1:0", *arguments]
+        with started(command, self.environment) as (pid, said):
+            self.services[name] = Service(pid, json.loads(said))
+            yield self.services[name]
 
 
 def paths(flows: int) -> list[str]:
@@ -83,15 +112,9 @@ def paths(flows: int) -> list[str]:
 
 @contextmanager
 def line_on(
-    server: str,
-    directory: Path,
-    *,
-    flows: int,
-    executor: bool,
-    flow: str = FLOW,
-    **settings: str,
+    server: str, directory: Path, *, executor: bool, **settings: str
 ) -> Iterator[Line]:
-    """Ingress, router and perhaps an executor on one broker."""
+    """Ingress, router and perhaps an executor on one broker, with a directory's flows."""
     environment = {
         **os.environ,
         **TOKENS,
@@ -102,31 +125,28 @@ def line_on(
         **settings,
     }
     run(environment, "topics", "create")
-    line = Line()
+    line = Line(environment)
     with ExitStack() as stack:
-
-        def start(name: str, *arguments: str) -> Service:
-            command = [HOOKLINE, name, "--admin", "127.0.0.1:0", *arguments]
-            pid, said = stack.enter_context(started(command, environment))
-            line.services[name] = Service(pid, json.loads(said))
-            return line.services[name]
-
-        router = start("router", "--grpc", "127.0.0.1:0").said["grpc"]
-        write_flows(directory, flows, flow)
-        run(environment, "apply", "-f", str(directory), "--router", router)
-        start("ingress", "--http", "127.0.0.1:0", "--router", router)
+        router = stack.enter_context(line.running("router", "--grpc", "127.0.0.1:0"))
+        to_router = ("--router", router.said["grpc"])
+        run(environment, "apply", "-f", str(directory), *to_router)
+        stack.enter_context(
+            line.running("ingress", "--http", "127.0.0.1:0", *to_router)
+        )
         if executor:
-            start("executor")
+            stack.enter_context(line.running("executor"))
         for service in line.services.values():
             service.wait_ready()
         yield line
 
 
-def write_flows(directory: Path, flows: int, flow: str = FLOW) -> None:
-    """A file a flow."""
+def write_flows(
+    directory: Path, flows: int, flow: str = FLOW, name: str = "flow"
+) -> None:
+    """A file a flow, numbered from 0."""
     directory.mkdir(parents=True, exist_ok=True)
     for number in range(flows):
-        (directory / f"{number}.yaml").write_text(flow.format(number=number))
+        (directory / f"{name}-{number}.yaml").write_text(flow.format(number=number))
 
 
 def run(environment: Mapping[str, str], *arguments: str) -> None:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.consumption import forget_peak, peak_resident_mb, resident_mb
-from benchmarks.line import Line, line_on, paths
+from benchmarks.line import Line, line_on, paths, write_flows
 from benchmarks.load import load_script, need_wrk, wrk
 from tests.brokers import Broker, kafka_cluster
 from tests.caller import request_bytes
@@ -112,11 +112,9 @@ def main() -> None:
         [broker] = stack.enter_context(kafka_cluster(directory / "kafka")).brokers
 
         def fresh(name: str) -> Line:
-            return stack.enter_context(
-                line_on(
-                    broker.server, directory / name, flows=FLOWS, executor=True, **MANY
-                )
-            )
+            write_flows(directory / name, FLOWS)
+            line = line_on(broker.server, directory / name, executor=True, **MANY)
+            return stack.enter_context(line)
 
         held = [after_many(fresh("many"), options.events)]
         held += [

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.consumption import resident_mb
-from benchmarks.line import line_on, paths
+from benchmarks.line import line_on, paths, write_flows
 from benchmarks.load import (
     CONNECTIONS,
     PATIENCE,
@@ -42,7 +42,8 @@ def on_kafka(
 ) -> Iterator[Contender]:
     """A line of its own on the broker that all share."""
     assert broker.pid is not None  # noqa: S101 - it answers
-    with line_on(broker.server, directory, flows=flows, executor=executor) as line:
+    write_flows(directory, flows)
+    with line_on(broker.server, directory, executor=executor) as line:
         processes = {**line.processes, "broker": broker.pid}
         ran = None
         if executor:
