@@ -120,6 +120,7 @@ bench: $(VENV)/.dev $(KAFKA) ## the figures of the README, side by side in one r
 	@$(BIN)/python -m benchmarks.refusals $(ARGS)
 	@$(BIN)/python -m benchmarks.timing
 	@$(BIN)/python -m benchmarks.services $(ARGS)
+	@$(BIN)/python -m benchmarks.executions $(ARGS)
 
 fuzz: $(VENV)/.dev ## 100,000 requests made to hurt, at a process of its own; ARGS="--seed 7"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
