@@ -67,6 +67,8 @@ class Lanes:
         self._bytes = 0
         self._tenure = tenure
         self._lanes: dict[bytes, deque[Record]] = {}
+        # Of lanes whose first event rests.
+        self._woken: dict[bytes, asyncio.Event] = {}
         self._running: set[asyncio.Task[None]] = set()
         # Started, and their ends not yet durable.
         self._started: set[int] = set()
@@ -107,9 +109,16 @@ class Lanes:
             or self._bytes >= self._share_bytes()
         )
 
+    def wake(self, key: bytes) -> None:
+        """Have the first event of a lane run again now, if it rests; it may rest anew."""
+        if woken := self._woken.get(key):
+            woken.set()
+
     def stop(self) -> None:
         """Start nothing more."""
         self._tenure.end()
+        for woken in self._woken.values():
+            woken.set()
         self._progress.set()
 
     async def drain(self, limit_s: float) -> bool:
@@ -154,7 +163,7 @@ class Lanes:
                 if rest is None:
                     lane.popleft()
                 else:
-                    await self._wait(rest)  # without a slot
+                    await self._rest(key, rest)  # without a slot
         finally:
             del self._lanes[key]
             self._progress.set()
@@ -162,12 +171,17 @@ class Lanes:
     def _may_start(self) -> bool:
         return not self._tenure.ended
 
-    async def _wait(self, rest: Rest) -> None:
-        if rest.due_at_us is None:
-            await self._tenure.wait_ended()
-        else:
-            wait_s = rest.due_at_us / 1_000_000 - time.time()
-            await self._tenure.wait(max(0.0, wait_s))
+    async def _rest(self, key: bytes, rest: Rest) -> None:
+        """Return when the rest is over, when the lane is woken, or at the end."""
+        woken = self._woken[key] = asyncio.Event()
+        try:
+            async with asyncio.timeout(_seconds_to(rest.due_at_us)):
+                if self._may_start():
+                    await woken.wait()
+        except TimeoutError:
+            return
+        finally:
+            del self._woken[key]
 
     async def _execute_first(self, record: Record) -> Rest | None:
         self._started.add(record.offset)
@@ -189,3 +203,7 @@ class Lanes:
             self.on_progress()
         elif not self._started or self._bytes < self._share_bytes():
             self._progress.set()
+
+
+def _seconds_to(due_at_us: int | None) -> float | None:
+    return None if due_at_us is None else max(0.0, due_at_us / 1_000_000 - time.time())

@@ -185,3 +185,21 @@ async def test_what_has_rested_goes_on_before_the_next_of_its_flow() -> None:
         await until(lambda: len(work.began) == 4)
 
         assert work.began == [0, 0, 0, 1]
+
+
+async def test_a_lane_that_is_woken_goes_on_at_once_and_may_rest_again() -> None:
+    """Whoever decides about an event, or a flow, need not wait until it is due."""
+    work = Work()
+    work.rests[0] = [HELD, Rest(2**60)]
+    async with lanes_of(work, Tenure()) as lanes:
+        lanes.add([record(0), record(1, b"other")])
+        await turns()
+        lanes.wake(b"nobody")
+        lanes.wake(record(0).key)
+        await turns()
+        once_more = list(work.began)
+        lanes.wake(record(0).key)
+        await turns()
+
+        assert once_more == [0, 1, 0]
+        assert work.began == [0, 1, 0, 0]
