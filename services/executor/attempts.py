@@ -46,6 +46,10 @@ class Tries(Protocol):
         """An attempt has failed and another one is due."""
         ...
 
+    def check(self) -> None:
+        """An attempt is about to start. Raises Stopped where none may."""
+        ...
+
 
 def delay_s(retry: Retry, attempt: int, error: RetryableError) -> float:
     """Seconds to wait after a failed attempt (the first is 1), at least what was asked."""
@@ -73,6 +77,7 @@ class Attempts:
         if due_at_us:
             await _wait_until(due_at_us, tenure)
         while True:
+            tries.check()
             try:
                 if not tenure.holds():
                     await tenure.wait_held()

@@ -138,6 +138,10 @@ class Lanes:
             return False
         return True
 
+    def has_ended(self, offset: int) -> bool:
+        """Whether an event has ended, and that is durable; of one not read yet: no."""
+        return self._watermark.has_finished(offset)
+
     @property
     def unfinished(self) -> int:
         """How many events have not ended."""

@@ -25,6 +25,14 @@ class Watermark:
             moved = True
         return moved
 
+    def has_finished(self, offset: int) -> bool:
+        """Whether an event has ended; of one that is not read yet: no."""
+        before = bool(self._open) and offset < self._open[0]
+        return before or offset in self._finished or self._all_finished_to(offset)
+
+    def _all_finished_to(self, offset: int) -> bool:
+        return not self._open and self._next is not None and offset < self._next
+
     @property
     def finished(self) -> frozenset[int]:
         """What has ended above the lowest unfinished offset."""
