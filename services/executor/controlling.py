@@ -133,13 +133,16 @@ class Controlling:
             return ASKED_TWICE
         if not await self._is_there(control, record.key):
             return NO_EVENT
-        if self._has_ended(control.event_offset):
+        if self._has_ended(record.key, control.event_offset):
             return HAS_ENDED
         return ""
 
-    def _has_ended(self, offset: int) -> bool:
-        state = self.journal.state
-        return state.has_ended(offset) or self.lanes.has_ended(offset)
+    def _has_ended(self, key: bytes, offset: int) -> bool:
+        state, lanes = self.journal.state, self.lanes
+        if offset in state.ended:
+            return True  # it is to be read once more, and passed over
+        read_to = max(state.committed, lanes.read_to)
+        return offset < read_to and not lanes.holds(key, offset)
 
     async def _is_there(self, control: control_pb2.Control, key: bytes) -> bool:
         """Whether the event is where the control says; a decision holds for no other."""

@@ -105,9 +105,10 @@ class PartitionState:
         """An end that an owner has written down is durable."""
         self.open.pop(offset, None)
 
-    def has_ended(self, offset: int) -> bool:
-        """Whether an event that is not read yet has ended, as far as the journal says."""
-        return offset < self._committed or offset in self.ended
+    @property
+    def committed(self) -> int:
+        """Where the commit stood: the events from here on are read."""
+        return self._committed
 
     def take_ended(self, offset: int) -> bool:
         """Whether an event that is read has ended already."""

@@ -25,13 +25,15 @@ class Watermark:
             moved = True
         return moved
 
-    def has_finished(self, offset: int) -> bool:
-        """Whether an event has ended; of one that is not read yet: no."""
-        before = bool(self._open) and offset < self._open[0]
-        return before or offset in self._finished or self._all_finished_to(offset)
+    def is_open(self, offset: int) -> bool:
+        """Whether an event has been read and has not ended."""
+        first = self._open[0] if self._open else self.read_to
+        return first <= offset < self.read_to and offset not in self._finished
 
-    def _all_finished_to(self, offset: int) -> bool:
-        return not self._open and self._next is not None and offset < self._next
+    @property
+    def read_to(self) -> int:
+        """Events from here on have not been read."""
+        return self._next or 0
 
     @property
     def finished(self) -> frozenset[int]:
