@@ -5,7 +5,8 @@ executions    the journal, in its events' partitions; key: flow id; value: Journ
               (claims and checkpoints speak of a partition: any key that is in it)
 dead_letters  what failed for good, whole; key: flow id; value: DeadLetter
 rejections    refused requests, bounded; key: flow id; value: RejectionRecord
-flows         compacted; key "version/<id>/<n>/<random>": Flow; the first of each n counts
+flows         compacted; key "version/<id>/<n>/<random>": Flow; the first of each n counts;
+              key "decision/<id>/<n>/<random>": FlowDecision; likewise, and the highest n
 """
 
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from hookline.failpoints import failpoint
 from hookline.log import Record
 from hookline.v1 import event_pb2
 from services.executor.attempts import Attempts
-from services.executor.failure import Rests, StepFailed
+from services.executor.failure import Discarded, Rests, StepFailed
 from services.executor.flows import Flows
 from services.executor.journal import Finish, Journal
 from services.executor.lanes import HELD, Rest
@@ -40,6 +40,7 @@ class Executions:
         self._room = Room()
         self._flows = flows
         self._attempts = attempts
+        self._gate = attempts.gate
 
     async def execute(
         self, journal: Journal, record: Record, finish: Finish, tenure: Tenure
@@ -61,9 +62,10 @@ class Executions:
             return None
         known = journal.state.open.get(record.offset)
         execution = WrittenExecution(event, record, journal, known)
-        if execution.is_held:
-            return HELD
         try:
+            self._gate.pass_through(event.flow_id, event.flow_version)
+            if execution.is_held:
+                return HELD
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
             execution.hold = bound.flow.on_exhausted == "hold"
             with self._room.share() as share:
@@ -72,6 +74,8 @@ class Executions:
                 await self._go_through(bound.steps, first, execution, tenure, finish)
         except Rests as rests:
             return Rest(rests.due_at_us)
+        except Discarded:
+            await execution.discard(finish)
         except StepFailed as failure:
             return await execution.fail_for_good(failure, finish)
         return None

@@ -24,6 +24,7 @@ logger = get_logger(__name__)
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
 COMPLETED = execution_pb2.STATUS_COMPLETED
+DISCARDED: Final = "the flow was deleted with --discard"
 STORE_AGAIN_S: Final = 2.0
 RECORD_BYTES: Final = 8 * 1024 * 1024
 
@@ -154,6 +155,20 @@ class WrittenExecution:
             indeterminate=failure.indeterminate,
         )
         return None
+
+    async def discard(self, finish: Finish) -> None:
+        """Keep it as a dead letter: its flow was deleted with what it had accepted."""
+        known = self._known
+        ended = Ended(FAILED, self._started_at_us, self._attempts)
+        ended.reason = DISCARDED
+        await self._journal.write_failed(
+            self._event,
+            self._record,
+            ended,
+            finish,
+            indeterminate=known is not None
+            and (known.HasField("started") or known.held.indeterminate),
+        )
 
     def complete_pure(self, reached: Reached, finish: Finish) -> None:
         """Write its end down: all its steps were pure."""
