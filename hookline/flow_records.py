@@ -4,14 +4,18 @@ A pure state machine. Whoever takes the records in their order comes to the same
 they are read and whatever compaction has taken: of a flow's versions, and of its
 decisions, the highest number holds, and of one number the first record. Two decisions
 that replace the same one have the same number, so that the second of them counts for
-nobody. A record is taken out only when a later one of a higher number is there.
+nobody. Taken out of the topic are decisions of which a later one is there, and what does
+not count beside the first of its number: where a lost answer has left that first record
+in the log twice, compaction keeps its later place, and then nothing may stand before it.
 """
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 from uuid import uuid4
 
+from hookline.flow_numbers import Numbered
 from hookline.log import Record
 from hookline.v1 import flow_pb2
 
@@ -22,6 +26,7 @@ DELETED: Final = flow_pb2.FLOW_STATE_DELETED
 KEYS_KEPT: Final = 1024
 VERSION: Final = b"version/"
 DECISION: Final = b"decision/"
+KEY: Final = re.compile(rb"(version/|decision/)([\w-]+)/(\d{1,10})/[0-9a-f]+")
 UNDECIDED: Final = flow_pb2.FlowDecision(state=ACTIVE)
 State: TypeAlias = "flow_pb2.FlowState.ValueType"
 
@@ -48,13 +53,11 @@ class FlowRecords:
     """Every version of every flow, and the decision that holds for each."""
 
     def __init__(self) -> None:
-        self._versions: dict[str, dict[int, flow_pb2.Flow]] = {}
-        self._current: dict[str, flow_pb2.Flow] = {}
-        self._decisions: dict[str, flow_pb2.FlowDecision] = {}
-        self._decision_keys: dict[str, bytes] = {}
-        # Of decisions that do not hold, or not any more.
-        self._stale: defaultdict[str, set[bytes]] = defaultdict(set)
-        # Of the newest decisions that have held.
+        self._versions: defaultdict[str, Numbered[flow_pb2.Flow]]
+        self._versions = defaultdict(Numbered)
+        self._decisions: defaultdict[str, Numbered[flow_pb2.FlowDecision]]
+        self._decisions = defaultdict(Numbered)
+        # The keys of the newest decisions that have held.
         self._held: deque[bytes] = deque(maxlen=KEYS_KEPT)
 
     def take(self, record: Record) -> str | None:
@@ -62,48 +65,42 @@ class FlowRecords:
 
         Raises DecodeError where it is not what its key says.
         """
-        if record.key.startswith(VERSION):
-            return self._take_version(record.value)
-        if record.key.startswith(DECISION):
-            return self._take_decision(record.key, record.value)
+        key = record.key
+        if record.value is None:
+            return self._take_out(key)
+        if key.startswith(VERSION):
+            flow = flow_pb2.Flow.FromString(record.value)
+            first = self._versions[flow.id].take(flow.version, key, flow)
+            return flow.id if first else None
+        if key.startswith(DECISION):
+            return self._take_decision(
+                key, flow_pb2.FlowDecision.FromString(record.value)
+            )
         return None
 
-    def _take_version(self, value: bytes | None) -> str | None:
-        if value is None:
-            return None
-        flow = flow_pb2.Flow.FromString(value)
-        versions = self._versions.setdefault(flow.id, {})
-        if versions and flow.version <= self._current[flow.id].version:
-            return None
-        versions[flow.version] = self._current[flow.id] = flow
-        return flow.id
+    def _take_decision(self, key: bytes, decision: flow_pb2.FlowDecision) -> str | None:
+        decisions = self._decisions[decision.flow_id]
+        if decision.number > decisions.highest:
+            self._held.append(key)
+        first = decisions.take(decision.number, key, decision)
+        return decision.flow_id if first else None
 
-    def _take_decision(self, key: bytes, value: bytes | None) -> str | None:
-        if value is None:
-            self._forget(key)
+    def _take_out(self, key: bytes) -> str | None:
+        if (found := KEY.fullmatch(key)) is None:
             return None
-        decision = flow_pb2.FlowDecision.FromString(value)
-        flow_id = decision.flow_id
-        if decision.number <= self.decision(flow_id).number:
-            self._stale[flow_id].add(key)
-            return None
-        if before := self._decision_keys.get(flow_id):
-            self._stale[flow_id].add(before)
-        self._decisions[flow_id] = decision
-        self._decision_keys[flow_id] = key
-        self._held.append(key)
-        return flow_id
-
-    def _forget(self, key: bytes) -> None:
-        flow_id = key.removeprefix(DECISION).partition(b"/")[0].decode(errors="replace")
-        if stale := self._stale.get(flow_id):
-            stale.discard(key)
-            if not stale:
-                del self._stale[flow_id]
+        kind, flow_id, number = found[1], found[2].decode(), int(found[3])
+        numbered: Numbered[flow_pb2.Flow] | Numbered[flow_pb2.FlowDecision] | None
+        if kind == VERSION:
+            numbered = self._versions.get(flow_id)
+        else:
+            numbered = self._decisions.get(flow_id)
+        was_first = numbered is not None and numbered.take_out(number, key)
+        return flow_id if was_first else None
 
     def current(self, flow_id: str) -> flow_pb2.Flow | None:
         """The highest version of a flow, whatever its state is."""
-        return self._current.get(flow_id)
+        versions = self._versions.get(flow_id)
+        return None if versions is None else versions.current
 
     def served(self, flow_id: str) -> flow_pb2.Flow | None:
         """The version that requests for a flow get; None where they get 404."""
@@ -113,20 +110,24 @@ class FlowRecords:
 
     def version(self, flow_id: str, version: int) -> flow_pb2.Flow | None:
         """A certain version of a flow."""
-        return self._versions.get(flow_id, {}).get(version)
+        versions = self._versions.get(flow_id)
+        return None if versions is None else versions.get(version)
 
     def versions(self, flow_id: str) -> Sequence[flow_pb2.Flow]:
         """All versions of a flow, newest first."""
-        return list(reversed(self._versions.get(flow_id, {}).values()))
+        versions = self._versions.get(flow_id)
+        return [] if versions is None else list(versions.newest_first())
 
     def flows(self) -> Iterator[flow_pb2.Flow]:
         """The highest version of each flow, by id, whatever its state is."""
-        for flow_id in sorted(self._current):
-            yield self._current[flow_id]
+        for flow_id in sorted(self._versions):
+            if flow := self._versions[flow_id].current:
+                yield flow
 
     def decision(self, flow_id: str) -> flow_pb2.FlowDecision:
         """The decision that holds; one of number 0 where nothing was ever decided."""
-        return self._decisions.get(flow_id, UNDECIDED)
+        decisions = self._decisions.get(flow_id)
+        return (decisions and decisions.current) or UNDECIDED
 
     def state(self, flow_id: str) -> "State | None":
         """What a flow is by what was decided; None where there never was such a flow.
@@ -151,5 +152,10 @@ class FlowRecords:
         return key in self._held
 
     def stale_keys(self, flow_id: str) -> Sequence[bytes]:
-        """The keys of decisions that can be taken out of the topic."""
-        return sorted(self._stale.get(flow_id, ()))
+        """The keys of a flow's records that can be taken out of the topic."""
+        stale: set[bytes] = set()
+        if versions := self._versions.get(flow_id):
+            stale.update(versions.lost())
+        if decisions := self._decisions.get(flow_id):
+            stale.update(decisions.lost(), decisions.past())
+        return sorted(stale)

@@ -18,6 +18,7 @@ from hookline.mistakes import Place
 from hookline.secrets import Secrets
 from hookline.topics import Topics
 from hookline.v1 import flow_pb2
+from services.router.stale_records import take_out_stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,7 @@ class Applier:
             key = version_key(flow_id, version)
             await self._log.append(self._topic, key, flow.SerializeToString())
             await self._catalog.wait_current(flow_id, version)
+            await take_out_stale(self._catalog, self._log, self._topic, flow_id)
 
 
 def _definition(read: ReadFlow) -> bytes:

@@ -10,7 +10,6 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from hookline.catalog import Catalog
-from hookline.errors import Unavailable
 from hookline.flow_records import (
     ACTIVE,
     DELETED,
@@ -23,6 +22,7 @@ from hookline.log import Log
 from hookline.telemetry import get_logger
 from hookline.topics import Topics
 from hookline.v1 import flow_pb2
+from services.router.stale_records import take_out_stale
 
 logger = get_logger(__name__)
 
@@ -130,16 +130,8 @@ class Decider:
         key = decision_key(flow_id, number)
         await self._log.append(self._topic, key, decision.SerializeToString())
         await self._catalog.wait_decided(flow_id, number)
-        if not self._records.has_held(key):
-            return False
-        logger.info("flow.decided", flow_id=flow_id, verb=verb.value, number=number)
-        await self._take_out(flow_id)
-        return True
-
-    async def _take_out(self, flow_id: str) -> None:
-        """Have the topic forget what does not hold any more; the next one tries again."""
-        try:
-            for key in self._records.stale_keys(flow_id):
-                await self._log.append(self._topic, key, None)
-        except Unavailable as error:
-            logger.warning("flow.kept_stale", flow_id=flow_id, error=str(error))
+        counts = self._records.has_held(key)
+        if counts:
+            logger.info("flow.decided", flow_id=flow_id, verb=verb.value, number=number)
+        await take_out_stale(self._catalog, self._log, self._topic, flow_id)
+        return counts
