@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from hookline.components import Effect, Parameters, Resources
+from hookline.components import Effect, Resources
+from hookline.components import Parameters as Base
 from hookline.event import Message
 
 METADATA = "Metadata-Version: 2.1\nName: splitting\nVersion: 1\n"
@@ -17,7 +18,7 @@ ENTRY_POINT = "[hookline.components]\nsplitting = benchmarks.splitting:Splitting
 class Splitting:
     """Makes `into` messages of one, each with the whole body."""
 
-    class Parameters(Parameters):
+    class Parameters(Base):
         into: int
 
     effect: ClassVar[Effect] = Effect.PURE

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final
-from uuid import uuid4
 
 from google.protobuf.message import DecodeError
 
 from hookline.errors import Unavailable
 from hookline.event import FlowId
+from hookline.flow_records import FlowRecords
 from hookline.log import CAUGHT_UP, Log, Record
 from hookline.telemetry import get_logger
 from hookline.topics import Topics
@@ -20,27 +20,17 @@ logger = get_logger(__name__)
 Changed = Callable[[FlowId], None]
 
 
-def version_key(flow_id: str, version: int) -> bytes:
-    """A record key for one version of a flow; never the same twice.
-
-    So compaction takes nothing, and whoever reads the topic, whenever, finds the same
-    first record of a version.
-    """
-    return f"version/{flow_id}/{version}/{uuid4().hex}".encode()
-
-
 class Catalog:
-    """Every version of every flow; the highest is the current one.
+    """Every version of every flow, and what was decided of each.
 
-    Routers that apply a flow at the same time may write the same version: the first in
-    the log counts, the others are ignored by all who read it.
+    Routers that apply a flow, or decide of it, at the same time may write the same
+    number: the first in the log counts, the others are ignored by all who read it.
     """
 
     def __init__(self, log: Log, topics: Topics) -> None:
         self._log = log
         self._topic = topics.flows
-        self._versions: dict[tuple[str, int], flow_pb2.Flow] = {}
-        self._current: dict[str, int] = {}
+        self.records = FlowRecords()
         self._next_offset = 0
         self._caught_up = asyncio.Event()
         self._answer: asyncio.Future[None] | None = None
@@ -49,22 +39,20 @@ class Catalog:
         self._listeners: list[Changed] = []
 
     def on_change(self, listener: Changed) -> None:
-        """Have a function called with the id of each flow whose current version moves."""
+        """Have a function called with the id of each flow that has changed."""
         self._listeners.append(listener)
 
     def current(self, flow_id: str) -> flow_pb2.Flow | None:
-        """The current version of a flow."""
-        version = self._current.get(flow_id)
-        return None if version is None else self._versions[flow_id, version]
+        """The highest version of a flow, whatever its state is."""
+        return self.records.current(flow_id)
 
     def version(self, flow_id: str, version: int) -> flow_pb2.Flow | None:
         """A certain version of a flow."""
-        return self._versions.get((flow_id, version))
+        return self.records.version(flow_id, version)
 
     def flows(self) -> Iterator[flow_pb2.Flow]:
-        """The current versions, by id."""
-        for flow_id in sorted(self._current):
-            yield self._versions[flow_id, self._current[flow_id]]
+        """The highest version of each flow, by id, whatever its state is."""
+        return self.records.flows()
 
     async def wait_caught_up(self) -> None:
         """Return when all that was in the topic at the start has been read."""
@@ -84,9 +72,21 @@ class Catalog:
             raise Unavailable("The flows are being read: try again later.") from error
 
     async def wait_current(self, flow_id: str, version: int) -> None:
-        """Return when a flow's current version is this one or a later one."""
+        """Return when a flow's highest version is this one or a later one."""
+
+        def is_there() -> bool:
+            flow = self.records.current(flow_id)
+            return flow is not None and flow.version >= version
+
         async with self._news:
-            await self._news.wait_for(lambda: self._current.get(flow_id, 0) >= version)
+            await self._news.wait_for(is_there)
+
+    async def wait_decided(self, flow_id: str, number: int) -> None:
+        """Return when a flow's decision is of this number or a higher one."""
+        async with self._news:
+            await self._news.wait_for(
+                lambda: self.records.decision(flow_id).number >= number
+            )
 
     def caught_up(self) -> "asyncio.Future[None]":
         """A future for `catch_up`: one for all who ask while another is under way."""
@@ -130,19 +130,12 @@ class Catalog:
                 self._news.notify_all()
 
     def _take(self, record: Record) -> str | None:
-        if record.value is None or not record.key.startswith(b"version/"):
-            return None
         try:
-            flow = flow_pb2.Flow.FromString(record.value)
+            return self.records.take(record)
         except DecodeError:
             # Others may write to the topic, too; they cannot end us.
             logger.error("flow.unreadable", offset=record.offset)  # noqa: TRY400
             return None
-        if flow.version <= self._current.get(flow.id, 0):
-            return None
-        self._versions[flow.id, flow.version] = flow
-        self._current[flow.id] = flow.version
-        return flow.id
 
 
 def _settle(answer: "asyncio.Future[None] | None", error: Unavailable | None) -> None:

@@ -7,7 +7,8 @@ dead_letters  what failed for good, whole; key: flow id; value: DeadLetter
 controls      what people decide about single events, in their events' partitions, bounded;
               key: flow id; value: Control
 rejections    refused requests, bounded; key: flow id; value: RejectionRecord
-flows         compacted; key "version/<id>/<n>/<random>": Flow; the first of each n counts
+flows         compacted; key "version/<id>/<n>/<random>": Flow; the first of each n counts;
+              key "decision/<id>/<n>/<random>": FlowDecision; likewise, and the highest n
 """
 
 from dataclasses import dataclass

@@ -20,6 +20,8 @@ from hookline.v1 import event_pb2
 from services.ingress.router_client import RouterClient, Routers, connecting
 from services.ingress.serve import Edge, serve_http
 from services.router.applier import Applier
+from services.router.decider import Decider
+from services.router.flow_summaries import FlowSummaries
 from services.router.receiver import Receiver
 from services.router.registry import Registry
 from services.router.router_service import MOST_BYTES_IN_FLIGHT, add_router
@@ -166,7 +168,10 @@ async def routing(
         await applier.apply(read)
         held = HeldLog(log)
         receiver = Receiver(registry, held, TOPICS, Metrics(), body_store=store)
-        yield Router(receiver, held, router_services(receiver, applier, registry))
+        decider = Decider(catalog, log, TOPICS)
+        summaries = FlowSummaries(catalog, registry, secrets)
+        services = router_services(receiver, applier, decider, summaries)
+        yield Router(receiver, held, services)
 
 
 @asynccontextmanager

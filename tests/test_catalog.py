@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from hookline.catalog import Catalog, version_key
+from hookline.catalog import Catalog
 from hookline.components import component_types
 from hookline.flow_file import FlowFile
+from hookline.flow_records import version_key
 from hookline.log import CAUGHT_UP, Bounds, CaughtUp, Log, Record, Topic
 from hookline.log.sqlite import open_log
 from hookline.metrics import Metrics

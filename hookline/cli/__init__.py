@@ -14,6 +14,7 @@ import typer
 
 from hookline.cli import (
     events,
+    flow_states,
     flows,
     messages,
     rejections,
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
+flow_states.add_states(flows.app)
 app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
 app.add_typer(rejections.app, name="rejections")

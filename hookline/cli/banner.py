@@ -28,7 +28,7 @@ def show_banner(lines: EventLines, hosted: Hosted) -> None:
     for flow, missing in served:
         _show_flow(lines, flow, missing, base)
     news = hosted.directory.news
-    show_changes(lines, News([], news.inactive, [], news.without_file))
+    show_changes(lines, News([], news.inactive, [], news.without_file, news.overruled))
     _show_mistakes(lines, hosted.directory.news.mistakes)
     _show_next(lines, hosted, [flow for flow, missing in served if not missing])
 
@@ -90,6 +90,13 @@ def show_changes(lines: EventLines, news: News) -> None:
         lines.say(
             f"  {flow_id:<18} has no file here: it is served as it was applied",
             without_file=flow_id,
+        )
+    for left in news.overruled:
+        lines.say(
+            f"  {left.flow_id:<18} was {left.done}: its file is left alone. To have it as "
+            "the file says, change the file, or: hookline apply -f FILE",
+            overruled=left.flow_id,
+            done=left.done,
         )
     _show_mistakes(lines, news.mistakes)
 

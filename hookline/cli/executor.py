@@ -17,6 +17,7 @@ from hookline.settings import Settings
 from services.executor.attempts import Attempts
 from services.executor.execution import Executions
 from services.executor.flows import Flows
+from services.executor.gate import Gate
 from services.executor.journal import Journals, Listener
 from services.executor.serve import Executor, Limits, executing
 
@@ -61,7 +62,8 @@ async def running_executor(
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
         journals = Journals(shared.log, shared.topics, shared.metrics, listener)
-        executions = Executions(flows, Attempts(shared.metrics), shared.bodies)
+        attempts = Attempts(shared.metrics, gate=Gate(shared.catalog))
+        executions = Executions(flows, attempts, shared.bodies)
         limits = Limits(
             settings.concurrent_executions,
             settings.unfinished_per_partition,
@@ -78,5 +80,6 @@ async def running_executor(
             shared.metrics,
             limits=limits,
         )
+        attempts.gate.on_change = executor.wake
         async with executing(executor):
             yield

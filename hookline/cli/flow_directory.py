@@ -1,7 +1,8 @@
 """A directory of flow files, applied at the start and again when files change.
 
 A flow whose secrets are missing is not applied; a file with a mistake keeps the version
-before it; the rest goes on.
+before it; the rest goes on. A file that says what it said before its flow was deleted, or
+rolled back, is left alone: what a person has decided holds until the file changes.
 """
 
 import asyncio
@@ -31,6 +32,14 @@ class Inactive:
 
 
 @dataclass(frozen=True, slots=True)
+class Overruled:
+    """A flow whose file is left alone, and what was done to the flow instead."""
+
+    flow_id: str
+    done: str
+
+
+@dataclass(frozen=True, slots=True)
 class News:
     """What applying the directory has brought."""
 
@@ -38,6 +47,7 @@ class News:
     inactive: list[Inactive] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     without_file: list[str] = field(default_factory=list)
+    overruled: list[Overruled] = field(default_factory=list)
 
 
 class FlowDirectory:
@@ -64,7 +74,13 @@ class FlowDirectory:
             for read in flows
             if (missing := self._applier.missing_secrets(read))
         ]
+        overruled = [
+            Overruled(read.flow.id, done)
+            for read in flows
+            if (done := self._applier.overruled(read))
+        ]
         waiting = {one.flow_id for one in inactive}
+        waiting |= {one.flow_id for one in overruled}
         ready = [read for read in flows if read.flow.id not in waiting]
         try:
             applied = await self._applier.apply(ready)
@@ -80,7 +96,7 @@ class FlowDirectory:
             for one in self._registry.all()
             if one.flow.id not in in_files and not mistakes
         ]
-        self.news = News(changed, inactive, mistakes, without_file)
+        self.news = News(changed, inactive, mistakes, without_file, overruled)
         return self.news
 
     def has_changed(self) -> bool:
@@ -149,7 +165,8 @@ async def watch(
                 gone = [
                     one for one in news.without_file if one not in known.without_file
                 ]
-                tell(News(news.changed, inactive, mistakes, gone))
+                left = [one for one in news.overruled if one not in known.overruled]
+                tell(News(news.changed, inactive, mistakes, gone, left))
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(look())

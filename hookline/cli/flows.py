@@ -1,4 +1,4 @@
-"""hookline apply, hookline flows list | get."""
+"""hookline apply, hookline flows list | get | versions | rollback."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,9 +7,12 @@ import typer
 
 from hookline.cli.options import DEFAULT_ROUTER, Form, Output, Router, Token
 
-app = typer.Typer(help="Flows: list, get.", no_args_is_help=True)
+app = typer.Typer(
+    help="Flows: what there is, its versions, and whether it runs.",
+    no_args_is_help=True,
+)
 SUFFIXES = (".yaml", ".yml", ".json")
-STATES = {1: "active", 2: "inactive"}
+STATES = {1: "active", 2: "inactive", 3: "suspended", 4: "stopped", 5: "deleted"}
 
 
 def apply(
@@ -81,6 +84,9 @@ def flow_files(places: list[Path]) -> list[Path]:
 @app.command("list")
 def list_flows(
     *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Deleted flows, too.")
+    ] = False,
     router: Router = DEFAULT_ROUTER,
     token: Token = "",
     output: Output = Form.TABLE,
@@ -92,7 +98,9 @@ def list_flows(
 
     async def ask(channel: Any, metadata: Metadata) -> Any:
         return await flow_pb2_grpc.FlowServiceStub(channel).ListFlows(
-            flow_pb2.ListFlowsRequest(), metadata=metadata, timeout=TIMEOUT_S
+            flow_pb2.ListFlowsRequest(deleted=everything),
+            metadata=metadata,
+            timeout=TIMEOUT_S,
         )
 
     rows = [_row(flow) for flow in call(router, token, ask).flows]
@@ -104,32 +112,38 @@ def list_flows(
 def get_flow(
     flow_id: str,
     *,
+    version: Annotated[
+        int, typer.Option(min=0, help="This version; by default the current one.")
+    ] = 0,
     router: Router = DEFAULT_ROUTER,
     token: Token = "",
 ) -> None:
     """One flow with its definition, as JSON."""
     import msgspec
 
-    from hookline.cli.output import json_text
+    from hookline.cli.output import json_text, time_json
     from hookline.cli.remote import TIMEOUT_S, Metadata, call
     from hookline.v1 import flow_pb2, flow_pb2_grpc
 
     async def ask(channel: Any, metadata: Metadata) -> Any:
         return await flow_pb2_grpc.FlowServiceStub(channel).GetFlow(
-            flow_pb2.GetFlowRequest(flow_id=flow_id),
+            flow_pb2.GetFlowRequest(flow_id=flow_id, version=version),
             metadata=metadata,
             timeout=TIMEOUT_S,
         )
 
     answer = call(router, token, ask)
     definition = msgspec.json.decode(answer.flow.definition)
-    typer.echo(json_text({**_row(answer.summary), "definition": definition}))
+    row = {**_row(answer.summary), "definition": definition}
+    if version:
+        row |= {"version": version, "applied_at": time_json(answer.flow.applied_at_us)}
+    typer.echo(json_text(row))
 
 
 def _row(flow: Any) -> dict[str, Any]:
     from hookline.cli.output import time_json
 
-    return {
+    row = {
         "flow": flow.flow_id,
         "name": flow.name,
         "state": STATES[flow.state],
@@ -138,3 +152,8 @@ def _row(flow: Any) -> dict[str, Any]:
         "missing_secrets": list(flow.missing_secrets),
         "applied_at": time_json(flow.applied_at_us),
     }
+    if flow.decided_at_us:
+        row["state_decided_at"] = time_json(flow.decided_at_us)
+    if flow.discarded:
+        row["discarded"] = True
+    return row

@@ -19,6 +19,8 @@ from hookline.settings import Settings
 from services.console.execution_service import add_executions
 from services.console.history import History
 from services.router.applier import Applier
+from services.router.decider import Decider
+from services.router.flow_summaries import FlowSummaries
 from services.router.guards import Failures
 from services.router.in_process import Bounded
 from services.router.rates import Limits
@@ -59,6 +61,8 @@ class Routing:
     registry: Registry
     applier: Applier
     receiver: Receiver
+    decider: Decider
+    summaries: FlowSummaries
 
 
 def run_router(options: RouterOptions) -> None:
@@ -122,7 +126,9 @@ def routing_of(shared: Shared) -> Routing:
         sources=_sources(settings),
         body_store=shared.bodies,
     )
-    return Routing(registry, applier, receiver)
+    decider = Decider(shared.catalog, shared.log, shared.topics)
+    summaries = FlowSummaries(shared.catalog, registry, shared.secrets)
+    return Routing(registry, applier, receiver, decider, summaries)
 
 
 def _sources(settings: RouterSettings) -> Sources | None:
@@ -159,7 +165,9 @@ def internal_services(shared: Shared, routing: Routing) -> tuple[Add, ...]:
     """What internal callers find on the gRPC port."""
     history = History(shared.log, shared.topics)
     return (
-        *router_services(routing.receiver, routing.applier, routing.registry),
+        *router_services(
+            routing.receiver, routing.applier, routing.decider, routing.summaries
+        ),
         lambda server: add_executions(history, server),
         lambda server: add_rejections(
             routing.registry, shared.log, shared.topics, shared.metrics, server

@@ -20,6 +20,7 @@ from hookline.metrics import Metrics
 from hookline.telemetry import get_logger
 from services.executor.bounded import Bounded
 from services.executor.failure import Rests, StepFailed
+from services.executor.gate import Gate
 from services.executor.tenure import Tenure
 
 JITTER: Final = 0.1
@@ -63,14 +64,16 @@ class Attempts:
 
     metrics: Metrics
     random: Random = field(default_factory=Random)
+    gate: Gate = field(default_factory=Gate)
 
     async def run(
         self, step: BoundStep, message: Message, tenure: Tenure, tries: Tries
     ) -> tuple[Sequence[Message], int]:
         """The messages a step gives, and the number of attempts. Raises StepFailed.
 
-        Raises Rests where an attempt is due much later: then the journal has what there
-        is to know. Raises CancelledError where the tenure ends first.
+        Raises Rests where an attempt is due much later, or the flow is not to start one
+        now: then the journal has what there is to know. Raises Discarded where it never
+        is, CancelledError where the tenure ends first.
         """
         attempt, due_at_us = tries.due(step.id)
         once = step.component.effect is Effect.ONCE
@@ -81,6 +84,7 @@ class Attempts:
             try:
                 if not tenure.holds():
                     await tenure.wait_held()
+                self.gate.pass_through(message.run.flow_id, message.run.flow_version)
                 if once:
                     await self._reach_contents(step, message, attempt, tenure)
                     await tries.start(step.id, attempt)

@@ -19,7 +19,7 @@ from hookline.failpoints import failpoint
 from hookline.log import Record
 from hookline.v1 import event_pb2
 from services.executor.attempts import Attempts
-from services.executor.failure import Rests, StepFailed, Stopped
+from services.executor.failure import Discarded, Rests, StepFailed, Stopped
 from services.executor.flows import BoundFlow, Flows
 from services.executor.journal import Finish, Journal
 from services.executor.lanes import HELD, Rest
@@ -30,7 +30,7 @@ from services.executor.pure_steps import next_applying, run_pure
 from services.executor.room import Room
 from services.executor.running import ENDING, IN_STEPS
 from services.executor.tenure import Tenure
-from services.executor.written_execution import WrittenExecution
+from services.executor.written_execution import DISCARDED, WrittenExecution
 
 
 class Executions:
@@ -43,6 +43,7 @@ class Executions:
         self._room = Room()
         self._flows = flows
         self._attempts = attempts
+        self._gate = attempts.gate
 
     async def execute(
         self, journal: Journal, record: Record, finish: Finish, tenure: Tenure
@@ -67,11 +68,9 @@ class Executions:
         if execution.is_decided():
             execution.end_as_decided(finish, execution.ran)
             return None
-        if execution.is_held:
-            return HELD
         running = execution.running = journal.running.begin(record.offset)
         try:
-            rest = await self._run_to_end(event, execution, finish, tenure)
+            rest = await self._run_as_told(event, execution, finish, tenure)
             if rest is None or not execution.is_decided():
                 return rest
             execution.end_as_decided(finish)
@@ -85,6 +84,22 @@ class Executions:
             journal.running.end(record.offset)
         return None
 
+    async def _run_as_told(
+        self,
+        event: event_pb2.Event,
+        execution: WrittenExecution,
+        finish: Finish,
+        tenure: Tenure,
+    ) -> Rest | None:
+        """As far as its flow is to run: not while it is suspended, say."""
+        try:
+            return await self._run_to_end(event, execution, finish, tenure)
+        except Rests as rests:
+            return Rest(rests.due_at_us)
+        except Discarded:
+            await execution.discard(finish)
+            return None
+
     async def _run_to_end(
         self,
         event: event_pb2.Event,
@@ -92,8 +107,11 @@ class Executions:
         finish: Finish,
         tenure: Tenure,
     ) -> Rest | None:
-        """To its end, or until it rests; what fails for good is kept."""
+        """To its end; what fails for good is kept. Raises Rests, Discarded."""
         try:
+            self._gate.pass_through(event.flow_id, event.flow_version)
+            if execution.is_held:
+                return HELD
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
         except StepFailed as failure:
             execution.running.phase = ENDING
@@ -112,8 +130,6 @@ class Executions:
                         bound.steps, first, execution, tenure, finish
                     )
                     return None
-            except Rests as rests:
-                return Rest(rests.due_at_us)
             except StepFailed as failure:
                 if not execution.is_failing():
                     rest = await _fail(failure, bound, execution, finish)
@@ -135,8 +151,8 @@ class Executions:
         try:
             progress = execution.resume(error_message(first, ended))
             await self._run(bound.on_error, progress, execution, tenure)
-        except Rests as rests:
-            return Rest(rests.due_at_us)
+        except Discarded:
+            ended.on_error = DISCARDED
         except StepFailed as failure:
             where = f"step {failure.step_id!r}: " if failure.step_id else ""
             ended.on_error = f"{where}{failure}"

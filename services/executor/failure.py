@@ -14,12 +14,19 @@ class StepFailed(Exception):
 
 
 class Rests(Exception):
-    """The next attempt is due later: all is in the journal, nothing has to be kept."""
+    """It goes on later: all is in the journal, nothing has to be kept.
 
-    def __init__(self, due_at_us: int) -> None:
+    None: when it is woken.
+    """
+
+    def __init__(self, due_at_us: int | None) -> None:
         super().__init__()
         self.due_at_us = due_at_us
 
 
 class Stopped(Exception):
     """A person has decided that no step of it starts any more; its end says so."""
+
+
+class Discarded(Exception):
+    """The flow was deleted, and what it had accepted is not to run any more."""

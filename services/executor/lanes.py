@@ -69,6 +69,8 @@ class Lanes:
         self._lanes: dict[bytes, deque[Record]] = {}
         # Of lanes whose first event rests.
         self._woken: dict[bytes, asyncio.Event] = {}
+        # Woken while their first event ran: should it rest now, it has not heard of it.
+        self._missed: set[bytes] = set()
         self._running: set[asyncio.Task[None]] = set()
         # Started, and their ends not yet durable.
         self._started: set[int] = set()
@@ -110,9 +112,14 @@ class Lanes:
         )
 
     def wake(self, key: bytes) -> None:
-        """Have the first event of a lane run again now, if it rests; it may rest anew."""
+        """Have the first event of a lane run again now, if it rests; it may rest anew.
+
+        Where it runs, and rests then, it does not rest on what was before.
+        """
         if woken := self._woken.get(key):
             woken.set()
+        elif key in self._lanes:
+            self._missed.add(key)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -168,13 +175,15 @@ class Lanes:
                 async with self._slots:
                     if not self._may_start():
                         break  # told to stop while waiting for a slot
+                    self._missed.discard(key)
                     rest = await self._execute_first(lane[0])
                 if rest is None:
                     lane.popleft()
-                else:
+                elif key not in self._missed:
                     await self._rest(key, rest)  # without a slot
         finally:
             del self._lanes[key]
+            self._missed.discard(key)
             self._progress.set()
 
     def _may_start(self) -> bool:

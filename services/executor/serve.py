@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from hookline.event import FlowId
 from hookline.log import Assignment, Log
 from hookline.metrics import Metrics
 from hookline.telemetry import get_logger
@@ -93,6 +94,11 @@ class Executor:
         """What the unfinished events of each partition may hold."""
         # At least one: where nothing is unfinished there is room, whatever the limit.
         return max(1, self._limits.unfinished_bytes // max(1, len(self._lanes)))
+
+    def wake(self, flow_id: FlowId) -> None:
+        """Have the first event of a flow, if it rests here, look again now."""
+        for lanes in self._lanes:
+            lanes.wake(flow_id.encode())
 
     async def drain(self) -> None:
         """Start nothing more; wait, within the limit, for what is running.

@@ -18,7 +18,7 @@ from services.executor.journal import Ended, Finish, Journal, sendable
 from services.executor.lanes import HELD, Rest
 from services.executor.progress import Progress, shown
 from services.executor.pure_steps import Reached
-from services.executor.running import Running
+from services.executor.running import ENDING, Running
 from services.executor.step_messages import MOST_BYTES
 from services.executor.tenure import Tenure
 
@@ -26,6 +26,7 @@ logger = get_logger(__name__)
 FAILED = execution_pb2.STATUS_FAILED
 FILTERED = execution_pb2.STATUS_FILTERED
 COMPLETED = execution_pb2.STATUS_COMPLETED
+DISCARDED: Final = "the flow was deleted with --discard"
 STORE_AGAIN_S: Final = 2.0
 RECORD_BYTES: Final = 8 * 1024 * 1024
 
@@ -218,6 +219,18 @@ class WrittenExecution:
         ended = end_decided(known, ran)
         ended.started_at_us = self._started_at_us
         self._journal.write_ended(self._event, self._record, ended, finish)
+
+    async def discard(self, finish: Finish) -> None:
+        """Keep it as a dead letter: its flow was deleted with what it had accepted."""
+        known = self._known
+        ended = Ended(FAILED, self._started_at_us, self._attempts)
+        ended.reason = DISCARDED
+        ended.indeterminate = known is not None and (
+            known.HasField("started") or known.held.indeterminate
+        )
+        self.running.phase = ENDING
+        await self._journal.keep_letter(self._event, self._record, ended)
+        self.end_failed(ended, finish)
 
     def complete_pure(self, reached: Reached, finish: Finish) -> None:
         """Write its end down: all its steps were pure."""

@@ -136,7 +136,7 @@ class Registry:
                 self._load(FlowId(flow_id))
 
     def _load(self, flow_id: FlowId) -> None:
-        stored = self._catalog.current(flow_id)
+        stored = self._catalog.records.served(flow_id)
         if stored is None:
             self._served.pop(flow_id, None)
             self._concealed.pop(flow_id, None)

@@ -15,10 +15,11 @@ from hookline.bearer import BearerTokens
 from hookline.errors import BadConfiguration
 from hookline.v1 import flow_pb2, flow_pb2_grpc, publish_pb2, publish_pb2_grpc
 from services.router.applier import Applier
+from services.router.decider import Decider
 from services.router.flow_service import FlowServicer
+from services.router.flow_summaries import FlowSummaries
 from services.router.publish_service import PublishServicer
 from services.router.receiver import Receiver
-from services.router.registry import Registry
 
 MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
 STOP_GRACE_S = 5.0
@@ -39,7 +40,7 @@ class Door:
 
 
 def router_services(
-    receiver: Receiver, applier: Applier, registry: Registry
+    receiver: Receiver, applier: Applier, decider: Decider, summaries: FlowSummaries
 ) -> tuple[Add, ...]:
     """What the router adds to a server; each returns its service's full name."""
 
@@ -51,7 +52,7 @@ def router_services(
 
     def add_flows(server: grpc.aio.Server) -> str:
         flow_pb2_grpc.add_FlowServiceServicer_to_server(
-            FlowServicer(applier, registry), server
+            FlowServicer(applier, decider, summaries), server
         )
         return flow_pb2.DESCRIPTOR.services_by_name["FlowService"].full_name
 
