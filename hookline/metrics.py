@@ -137,6 +137,7 @@ class RouterMetrics:
         )
         self._requests = requests
         self.accepted = requests.labels("accepted")
+        self.duplicates = requests.labels("duplicate")
         self.body_bytes = Counter(
             "hookline_accepted_bytes",
             "Bytes of the bodies of accepted requests",
@@ -167,6 +168,11 @@ class RouterMetrics:
         self.rejections_dropped = Counter(
             "hookline_rejections_dropped",
             "Refused requests that the log did not take",
+            registry=registry,
+        )
+        self.keys_failed = Counter(
+            "hookline_keys_failed",
+            "Requests whose flow's expression for the idempotency key has failed",
             registry=registry,
         )
         self.replies_failed = Counter(
