@@ -199,6 +199,12 @@ class ExecutorMetrics:
         self.completed = executions.labels("completed")
         self.filtered = executions.labels("filtered")
         self.failed = executions.labels("failed")
+        self.repeated = executions.labels("duplicate")
+        self.keys_forgotten = Counter(
+            "hookline_keys_forgotten",
+            "Idempotency keys that were forgotten before their window was over: too many",
+            registry=registry,
+        )
         self.attempts_failed = Counter(
             "hookline_attempts_failed",
             "Attempts of steps that have failed",

@@ -25,6 +25,7 @@ from services.executor.lanes import HELD, Rest
 from services.executor.opening import first_message
 from services.executor.progress import Progress
 from services.executor.pure_steps import next_applying, run_pure
+from services.executor.repeats import end_repeat
 from services.executor.room import Room
 from services.executor.tenure import Tenure
 from services.executor.written_execution import WrittenExecution
@@ -41,7 +42,7 @@ class Executions:
         self._flows = flows
         self._attempts = attempts
 
-    async def execute(
+    async def execute(  # noqa: PLR0911 - one a case
         self, journal: Journal, record: Record, finish: Finish, tenure: Tenure
     ) -> Rest | None:
         """Run a record's event; `finish` is called when its end is in the journal.
@@ -58,6 +59,9 @@ class Executions:
         if not (event.id and event.flow_id and event.flow_version):
             text = "it names no event, no flow or no version"
             await journal.write_unreadable(record, text, finish)
+            return None
+        if (repeat := journal.keys.repeats.get(record.offset)) is not None:
+            end_repeat(journal, event, record, repeat, finish)
             return None
         known = journal.state.open.get(record.offset)
         execution = WrittenExecution(event, record, journal, known)

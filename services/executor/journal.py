@@ -50,6 +50,7 @@ class Journals:
 
     def under(self, restored: Restored) -> "Journal":
         """The journal of a partition that was claimed."""
+        restored.keys.on_forgotten = self.metrics.keys_forgotten.inc
         return Journal(self, restored)
 
 
@@ -70,6 +71,7 @@ class Journal:
         self._stamp = restored.claim.stamp
         self.claim = restored.claim
         self.state = restored.state
+        self.keys = restored.keys
         self.reached = restored.reached
         self._key = key_in(restored.partition, topics.executions.partitions)
         self.records = 0
@@ -91,12 +93,13 @@ class Journal:
         self._count(event, message)
         if self._listener is not None:
             self._listener(event, message)
-        if record.offset in self.state.open:
+        if record.offset in self.state.open or record.offset in self.keys.repeats:
             finish = partial(self._end, record.offset, finish)
         self._write(record.key, entry, finish)
 
     def _end(self, offset: int, finish: Finish) -> None:
         self.state.end(offset)
+        self.keys.end(offset)
         finish()
 
     async def write_progress(
@@ -206,6 +209,9 @@ class Journal:
                 metrics.completed.inc()
             case execution_pb2.STATUS_FILTERED:
                 metrics.filtered.inc()
+            case execution_pb2.STATUS_DUPLICATE:
+                metrics.repeated.inc()
+                return
             case _:
                 metrics.failed.inc()
         metrics.duration.observe((ended.ended_at_us - event.accepted_at_us) / 1e6)
