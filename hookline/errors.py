@@ -11,6 +11,7 @@ Error
 │  ├─ UnsupportedCoding     a content coding that is not known, or too many of them
 │  ├─ TooLarge              over the limit
 │  ├─ HeadTooLarge          too many headers, or too long ones
+│  ├─ Conflict              the same idempotency key as before, with another body
 │  └─ TooSlow               headers or body did not arrive in time
 ├─ Overloaded           the flow's or the sender's limit; safe to retry, not before its time
 ├─ Unavailable          ours; safe to retry later, but the event may be in the log already
@@ -80,6 +81,10 @@ class TooLarge(Rejected):
 
 class HeadTooLarge(Rejected):
     """Too many headers, or too long ones."""
+
+
+class Conflict(Rejected):
+    """The idempotency key was used for another body."""
 
 
 class TooSlow(Rejected):

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hookline.flow_admission import Cors, Hosts, Networks, Rate
 from hookline.flow_answers import OnReject, Response
+from hookline.flow_dedupe import DAY_S, KeyTemplate, Window
 from hookline.flow_fields import HEADER_NAME, Duration, Model, as_list, size_bytes
 from hookline.template import Template
 
@@ -130,6 +131,8 @@ class Webhook(Model):
     on_reject: OnReject | None = None
     cors: Cors | None = None
     handshake: Hosts | None = None
+    idempotency_key: KeyTemplate | None = None
+    dedupe_window: Window = DAY_S
 
     @property
     def is_open(self) -> bool:
@@ -137,6 +140,15 @@ class Webhook(Model):
         return self.allow_from is None and any(
             isinstance(auth, NoAuth) for auth in self.auth
         )
+
+    @model_validator(mode="after")
+    def _has_a_window(self) -> Self:
+        if self.idempotency_key is not None and not self.dedupe_window:
+            raise ValueError(
+                "idempotency_key says what repeats are told by, and dedupe_window: off "
+                "that nobody looks: leave one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_be_concealed(self) -> Self:

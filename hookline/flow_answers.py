@@ -25,6 +25,7 @@ OURS = frozenset(
         "te",
         "trailer",
         "transfer-encoding",
+        "x-duplicate",
         "upgrade",
         "x-event-id",
         "x-request-id",

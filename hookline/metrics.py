@@ -137,6 +137,7 @@ class RouterMetrics:
         )
         self._requests = requests
         self.accepted = requests.labels("accepted")
+        self.duplicates = requests.labels("duplicate")
         self.body_bytes = Counter(
             "hookline_accepted_bytes",
             "Bytes of the bodies of accepted requests",
@@ -169,6 +170,11 @@ class RouterMetrics:
             "Refused requests that the log did not take",
             registry=registry,
         )
+        self.keys_failed = Counter(
+            "hookline_keys_failed",
+            "Requests whose flow's expression for the idempotency key has failed",
+            registry=registry,
+        )
         self.replies_failed = Counter(
             "hookline_replies_failed",
             "Accepted requests whose flow's own answer could not be computed",
@@ -195,6 +201,12 @@ class ExecutorMetrics:
         self.failed = executions.labels("failed")
         self.skipped = executions.labels("skipped")
         self.cancelled = executions.labels("cancelled")
+        self.repeated = executions.labels("duplicate")
+        self.keys_forgotten = Counter(
+            "hookline_keys_forgotten",
+            "Idempotency keys that were forgotten before their window was over: too many",
+            registry=registry,
+        )
         self.attempts_failed = Counter(
             "hookline_attempts_failed",
             "Attempts of steps that have failed",

@@ -18,6 +18,7 @@ REASONS: dict[type[errors.Error], "event_pb2.Reason.ValueType"] = {
     errors.TooLarge: event_pb2.REASON_TOO_LARGE,
     errors.TooSlow: event_pb2.REASON_TOO_SLOW,
     errors.HeadTooLarge: event_pb2.REASON_HEAD_TOO_LARGE,
+    errors.Conflict: event_pb2.REASON_CONFLICT,
     errors.Overloaded: event_pb2.REASON_TOO_MANY_REQUESTS,
     errors.Unavailable: event_pb2.REASON_UNAVAILABLE,
     errors.NotAppended: event_pb2.REASON_UNAVAILABLE,

@@ -213,6 +213,13 @@ class Executor(Section):
         description="Records of a partition's journal after which a checkpoint is written: "
         "about so many are read at a start.",
     )
+    dedupe_keys: int = Field(
+        500_000,
+        gt=1,
+        description="Idempotency keys that are remembered for each partition, at least the "
+        "newest half of them; about 180 bytes each. `hookline_keys_forgotten` tells when "
+        "they are too few for the windows of the flows.",
+    )
     drain_s: float = Field(
         5.0,
         ge=0,

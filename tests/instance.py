@@ -34,11 +34,16 @@ class Ends:
 
     by_event: dict[str, execution_pb2.ExecutionEnded] = field(default_factory=dict)
     order: list[event_pb2.Event] = field(default_factory=list)
+    duplicates: list[execution_pb2.ExecutionEnded] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def take(self, event: event_pb2.Event, ended: execution_pb2.ExecutionEnded) -> None:
         """Keep an end; the executor's listener."""
-        self.by_event[event.id] = ended
+        if ended.status == execution_pb2.STATUS_DUPLICATE:
+            self.duplicates.append(ended)
+            self.by_event.setdefault(event.id, ended)
+        else:
+            self.by_event[event.id] = ended
         self.order.append(event)
         loop = asyncio.get_running_loop()
         loop.call_soon(asyncio.ensure_future, self._tell())

@@ -21,7 +21,9 @@ EVENT = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": 1}
 
 
 def batch(count: int, head_bytes: int = 0) -> event_pb2.Request:
-    made = request("open", json.dumps([EVENT] * count).encode())
+    made = request(
+        "open", json.dumps([{**EVENT, "id": str(n)} for n in range(count)]).encode()
+    )
     made.headers[0].value = b"application/cloudevents-batch+json"
     made.headers.add(name=b"X-Long", value=b"x" * head_bytes)
     return made

@@ -34,7 +34,9 @@ async def test_an_end_is_kept_behind_the_one_before_it_when_the_log_has_failed(
     ended: list[int] = []
     async with open_log(tmp_path, TOPICS.all) as log:
         held = HeldLog(log)
-        restored = await Restorer(log, TOPICS.executions).restore(Assigned())
+        restored = await Restorer(log, TOPICS.executions, TOPICS.events).restore(
+            Assigned()
+        )
         metrics = Metrics(router=None, executor=None)
         journal = Journals(held, TOPICS, metrics).under(restored)
 

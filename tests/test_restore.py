@@ -71,7 +71,9 @@ async def write(log: Log, claim: Claim, offset: int) -> None:
 
 async def restored(log: Log, committed: Commit | None = None) -> Restored:
     """What a new owner begins with."""
-    return await Restorer(log, TOPICS.executions).restore(Assigned(committed))
+    return await Restorer(log, TOPICS.executions, TOPICS.events).restore(
+        Assigned(committed)
+    )
 
 
 async def test_each_owner_has_a_higher_epoch_and_knows_what_was_written(
@@ -140,5 +142,8 @@ async def test_a_restore_ends_with_ownership(log: Log) -> None:
     lost = Assigned(ended=True)
 
     assert (
-        await while_owned(lost, Restorer(log, TOPICS.executions).restore(lost)) is None
+        await while_owned(
+            lost, Restorer(log, TOPICS.executions, TOPICS.events).restore(lost)
+        )
+        is None
     )

@@ -22,6 +22,7 @@ PREVIEW = 60
 STATUS = {
     execution_pb2.STATUS_COMPLETED: "completed",
     execution_pb2.STATUS_FILTERED: "filtered",
+    execution_pb2.STATUS_DUPLICATE: "duplicate",
     execution_pb2.STATUS_FAILED: "failed",
 }
 Ended = tuple[event_pb2.Event, execution_pb2.ExecutionEnded]

@@ -108,6 +108,7 @@ def routing_of(shared: Shared) -> Routing:
         settings.public_url,
         Admission(settings.routers, failures),
         most_body_bytes,
+        keys_failed=shared.metrics.keys_failed,
     )
     applier = Applier(
         shared.catalog,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from hookline.claims import Fence
+from hookline.event_ids import partition_of_id
 from hookline.log import Log, Record, partition_of
 from hookline.log.search import backwards, first_since, id_time_ms, records
 from hookline.topics import Topics
@@ -13,6 +14,9 @@ from services.console.journal_entries import LastEntries, end_of
 
 SKEW_MS = 5_000
 TAIL_PAUSE_S = 0.2
+# An event begins with its id.
+ID_ENDS = 40
+DUPLICATE = execution_pb2.STATUS_DUPLICATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,9 @@ class Found:
 class History:
     """Reads `events` and `executions` without an index: newest first, by id, as they come.
 
-    Ids hold their time, records theirs, so that an id is found by bisection.
+    Ids hold their time, records theirs, so that an id is found by bisection. Those of
+    events with an idempotency key hold their partition: its newest records are looked
+    through.
     """
 
     def __init__(self, log: Log, topics: Topics) -> None:
@@ -47,6 +53,9 @@ class History:
 
     async def find(self, event_id: str) -> Found | None:
         """The event with this id."""
+        partition = partition_of_id(event_id, self._events.partitions)
+        if partition is not None:
+            return await self._find_keyed(partition, event_id)
         accepted_ms = id_time_ms(event_id)
         if accepted_ms is None:
             return None
@@ -56,6 +65,22 @@ class History:
                 [found] = await self._with_last(partition, [record])
                 return found
         return None
+
+    async def _find_keyed(self, partition: int, event_id: str) -> Found | None:
+        """The newest with this id among the newest records; one that is no repeat first.
+
+        Ids of events with a key hold their partition, and no time.
+        """
+        wanted = event_id.encode()
+        newest: Found | None = None
+        async for record in backwards(self._log, self._events, partition):
+            if wanted not in (record.value or b"")[:ID_ENDS]:
+                continue
+            [found] = await self._with_last(partition, [record])
+            if not (found.ended and found.ended.status == DUPLICATE):
+                return found
+            newest = newest or found
+        return newest
 
     async def tail(self, flow_id: str) -> AsyncIterator[execution_pb2.EventSummary]:
         """Events and ends from now on, as they come."""

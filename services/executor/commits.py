@@ -8,11 +8,14 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from hookline.errors import Unavailable
 from hookline.failpoints import failpoint
 from hookline.log import Assignment, Commit
 from hookline.telemetry import get_logger
 from services.executor.journal import Journal
+from services.executor.keys_restore import KeysMark, KeysWriting
 from services.executor.lanes import Lanes
 from services.executor.restore import Bookmark
 
@@ -42,7 +45,9 @@ class Commits:
         self._assignment = assignment
         self._lanes = lanes
         self._journal = journal
-        self._bookmark = bookmark
+        mark = bookmark.keys or KeysMark(since=journal.keys.covers)
+        self._keys = KeysWriting(journal.keys, mark)
+        self._bookmark = replace(bookmark, keys=mark)
         self._pace = pace
         self._kept: Commit | None = assignment.committed
         self._records = 0
@@ -59,6 +64,8 @@ class Commits:
                 moved.clear()
                 if self._is_checkpoint_due():
                     await self._write_checkpoint()
+                if self._keys.is_due():
+                    await self._write_keys()
                 if not await self._commit():
                     moved.set()  # it was not kept: once more, also where nothing moves
                 await asyncio.sleep(self._pace.commit_interval_s)
@@ -85,11 +92,25 @@ class Commits:
         journal = self._journal
         for part in journal.state.checkpoint(self._lanes.ended_above_commit):
             await journal.write_checkpoint(part)
+        for part in journal.keys.checkpoint():
+            await journal.write_checkpoint(part)
         self._set_bookmark(bookmark)
+
+    async def _write_keys(self) -> None:
+        """Write all keys down; what the bookmark says of repeats stays as it is."""
+        journal = self._journal
+        begins = journal.reached + 1
+        snapshot = journal.keys.snapshot()
+        for part in snapshot.parts():
+            await journal.write_checkpoint(part)
+        mark = self._keys.written(snapshot, begins, journal.reached + 1)
+        keys = self._bookmark.keys or mark
+        self._bookmark = replace(self._bookmark, keys=replace(mark, covers=keys.covers))
 
     def _move_bookmark_if_settled(self) -> None:
         """Where the commit says all there is to say, a checkpoint would be empty."""
-        if self._journal.state.is_settled() and not self._lanes.ended_above_commit:
+        settled = self._journal.state.is_settled() and not self._journal.keys.repeats
+        if settled and not self._lanes.ended_above_commit:
             self._set_bookmark(self._bookmark_here())
 
     def _bookmark_here(self) -> Bookmark:
@@ -99,8 +120,12 @@ class Commits:
         are written, stands behind it, and is read after a crash.
         """
         journal = self._journal
-        controls = journal.state.controls.next_offset
-        return Bookmark(journal.reached + 1, *journal.claim, controls=controls)
+        return Bookmark(
+            journal.reached + 1,
+            *journal.claim,
+            controls=journal.state.controls.next_offset,
+            keys=self._keys.here(),
+        )
 
     def _set_bookmark(self, bookmark: Bookmark) -> None:
         self._bookmark = bookmark

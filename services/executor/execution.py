@@ -27,6 +27,7 @@ from services.executor.on_error import bare_message, error_message
 from services.executor.opening import first_message
 from services.executor.progress import Progress
 from services.executor.pure_steps import next_applying, run_pure
+from services.executor.repeats import end_repeat
 from services.executor.room import Room
 from services.executor.running import ENDING, IN_STEPS
 from services.executor.tenure import Tenure
@@ -62,6 +63,9 @@ class Executions:
         if not (event.id and event.flow_id and event.flow_version):
             text = "it names no event, no flow or no version"
             await journal.write_unreadable(record, text, finish)
+            return None
+        if (repeat := journal.keys.repeats.get(record.offset)) is not None:
+            end_repeat(journal, event, record, repeat, finish)
             return None
         known = journal.state.open.get(record.offset)
         execution = WrittenExecution(event, record, journal, known)

@@ -53,6 +53,7 @@ class Journals:
 
     def under(self, restored: Restored) -> "Journal":
         """The journal of a partition that was claimed."""
+        restored.keys.on_forgotten = self.metrics.keys_forgotten.inc
         return Journal(self, restored)
 
 
@@ -75,6 +76,7 @@ class Journal:
         self.claim = restored.claim
         self.state = restored.state
         self.running = RunningExecutions()
+        self.keys = restored.keys
         self.reached = restored.reached
         self._key = key_in(restored.partition, topics.executions.partitions)
         self.records = 0
@@ -101,6 +103,7 @@ class Journal:
 
     def _end(self, offset: int, finish: Finish) -> None:
         self.state.end(offset)
+        self.keys.end(offset)
         finish()
 
     async def write_progress(
@@ -231,6 +234,9 @@ class Journal:
                 metrics.skipped.inc()
             case execution_pb2.STATUS_CANCELLED:
                 metrics.cancelled.inc()
+            case execution_pb2.STATUS_DUPLICATE:
+                metrics.repeated.inc()
+                return
             case _:
                 metrics.failed.inc()
         metrics.duration.observe((ended.ended_at_us - event.accepted_at_us) / 1e6)

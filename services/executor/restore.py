@@ -8,7 +8,7 @@ write later stands behind the claim, and is ignored.
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
 from time import time_ns
@@ -22,6 +22,8 @@ from hookline.errors import Unavailable
 from hookline.log import Assignment, Commit, Log, Record, Topic, partition_of
 from hookline.telemetry import get_logger
 from hookline.v1 import execution_pb2
+from services.executor.keys import MOST_KEYS, Keys
+from services.executor.keys_restore import Decided, KeysMark, KeysReader
 from services.executor.partition_state import PartitionState
 
 PAUSE_S: Final = 0.5
@@ -36,6 +38,7 @@ class Bookmark(msgspec.Struct, frozen=True):
     epoch: int = 0
     owner: int = 0
     controls: int = 0
+    keys: KeysMark | None = None
 
     @property
     def claim(self) -> Claim:
@@ -68,14 +71,18 @@ class Restored:
     state: PartitionState
     bookmark: Bookmark
     reached: int
+    keys: Keys
 
 
 class Restorer:
     """Claims partitions and reads their journals."""
 
-    def __init__(self, log: Log, journal: Topic) -> None:
+    def __init__(
+        self, log: Log, journal: Topic, events: Topic, most_keys: int = MOST_KEYS
+    ) -> None:
         self._log = log
         self._topic = journal
+        self._keys = KeysReader(log, events, journal, most_keys)
 
     async def restore(self, assignment: Assignment) -> Restored:
         """Claim a partition and read its journal; tries until the log answers.
@@ -104,7 +111,18 @@ class Restorer:
                     read_to=reached,
                     unfinished=len(state.open),
                 )
-                return Restored(assignment.partition, claim, state, bookmark, reached)
+                mark = bookmark.keys
+                if mark is None and not bookmark.journal:
+                    mark = KeysMark()  # the journal was read from its start
+                keys = await self._keys.restore(
+                    assignment.partition,
+                    committed.offset if committed else 0,
+                    mark,
+                    reading.decided,
+                )
+                return Restored(
+                    assignment.partition, claim, state, bookmark, reached, keys
+                )
             logger.warning(
                 "partition.claim_lost",
                 partition=assignment.partition,
@@ -152,6 +170,7 @@ class _Reading:
     partition: int
     state: PartitionState
     position: int = 0
+    decided: Decided = field(default_factory=Decided)
 
     async def read_to_end(self) -> None:
         """What is there now; what is not seen yet is seen later, before the claim."""
@@ -189,6 +208,8 @@ class _Reading:
             )
             return
         self.state.take(entry)
+        if self.state.fence.admits(entry):
+            self.decided.take(entry)
 
     async def _delay(self, error: Unavailable) -> None:
         logger.warning(

@@ -15,6 +15,7 @@ from services.executor.commits import Commits, Pace
 from services.executor.controlling import Controls
 from services.executor.execution import Executions
 from services.executor.journal import Journal, Journals
+from services.executor.keys import MOST_KEYS
 from services.executor.lag import Lag
 from services.executor.lanes import Lanes
 from services.executor.restore import Bookmark, Restorer, while_owned
@@ -39,6 +40,7 @@ class Limits:
     commit_interval_s: float = 0.2
     checkpoint_records: int = 10_000
     checkpoint_interval_s: float = 60.0
+    dedupe_keys: int = MOST_KEYS
     drain_s: float = 5.0
     handover_s: float = 3.0
 
@@ -60,7 +62,9 @@ class Executor:
         self._topic = topics.events
         self._executions = executions
         self._journals = journals
-        self._restorer = Restorer(log, topics.executions)
+        self._restorer = Restorer(
+            log, topics.executions, topics.events, limits.dedupe_keys
+        )
         self._limits = limits
         self._pace = Pace(
             limits.commit_interval_s,
@@ -153,6 +157,7 @@ class Executor:
                     partition, journal, lanes, tenure, tasks
                 ):
                     async for records in assignment.records():
+                        journal.keys.read(records)
                         lanes.add(records)
                         await lanes.wait_for_room()
             await lanes.drain(self._limits.handover_s if assignment.owned() else 0.0)

@@ -36,6 +36,7 @@ PROBLEMS: dict[int, tuple[int, str, str]] = {
         "Content coding not supported",
     ),
     event_pb2.REASON_TOO_MANY_REQUESTS: (429, "too-many-requests", "Too many requests"),
+    event_pb2.REASON_CONFLICT: (422, "conflict", "Idempotency key used before"),
 }
 
 

@@ -12,7 +12,9 @@ from hookline.v1 import event_pb2
 from services.router.replies import header
 from services.router.static_credentials import values_of
 
-EXPOSED: Final = "x-request-id, x-event-id, retry-after, ratelimit, ratelimit-policy"
+EXPOSED: Final = (
+    "x-request-id, x-event-id, x-duplicate, retry-after, ratelimit, ratelimit-policy"
+)
 NOTHING: Final[tuple[event_pb2.Header, ...]] = ()
 VARY: Final = header("Vary", "Origin")
 

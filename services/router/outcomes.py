@@ -18,6 +18,7 @@ STATUSES: dict[type[errors.Error], grpc.StatusCode] = {
     errors.UnsupportedCoding: grpc.StatusCode.INVALID_ARGUMENT,
     errors.TooLarge: grpc.StatusCode.OUT_OF_RANGE,
     errors.HeadTooLarge: grpc.StatusCode.OUT_OF_RANGE,
+    errors.Conflict: grpc.StatusCode.ALREADY_EXISTS,
     errors.TooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,

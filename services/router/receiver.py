@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from hookline import bodies
-from hookline.bodies_thread import in_thread_soon
+from hookline.bodies_thread import in_thread, in_thread_soon
 from hookline.body_store import BodyStore
 from hookline.errors import (
+    Conflict,
     Error,
     Malformed,
     NotAppended,
@@ -24,7 +25,6 @@ from hookline.errors import (
     Rejected,
     Unavailable,
 )
-from hookline.event import EventId, Trigger
 from hookline.failpoints import failpoint
 from hookline.log import Log
 from hookline.metrics import Metrics
@@ -33,17 +33,19 @@ from hookline.v1 import event_pb2
 from services.router.admitting import Admitting
 from services.router.appending import Appending, Taken
 from services.router.guards import Verifies
+from services.router.opening import Opened, open_body, open_head, open_published
 from services.router.options import WITHOUT_EVENT
 from services.router.rates import Quota
 from services.router.refusing import Refusing
 from services.router.registry import Registry, ServedFlow
+from services.router.remembered import OTHER_BODY, Repeats
+from services.router.replies import header
 from services.router.sources import Sources
 from services.router.unread import Passing
 from services.router.uploads import UNBOUNDED, Arriving, Hold, Read, Uploads
 
+DUPLICATE = header("x-duplicate", "true")
 REFUSED = (Rejected, Overloaded, Unavailable)
-# The elements where a body is a batch; and the request as it was parsed, if it was.
-Opened = tuple[tuple[bytes, ...] | None, Trigger | None]
 
 
 class Unsure(NamedTuple):
@@ -135,9 +137,9 @@ class Receiver:
             return self._admitting.describe(request)
         served = self._admitting.let_in(request)
         try:
-            opened = _open(served, request, decodes=False)
+            opened = open_body(served, request, decodes=False)
         except bodies.Coded:
-            reading = in_thread_soon(_open, served, request, decodes=True)
+            reading = in_thread_soon(open_body, served, request, decodes=True)
             go_on = partial(self._append_opened, served, request, source)
             return Unsure(request, reading, None, go_on)
         return self._append_opened(served, request, source, opened)
@@ -148,7 +150,7 @@ class Receiver:
         if request.method in WITHOUT_EVENT:
             return self._admitting.describe(request)
         served = self._admitting.let_in(request)
-        opened = _open(served, request, decodes=True)
+        opened = open_body(served, request, decodes=True)
         return self._append_opened(served, request, source, opened)
 
     def _append_opened(
@@ -158,10 +160,9 @@ class Receiver:
         source: Quota | None,
         opened: Opened,
     ) -> Taken:
-        events, trigger = opened
-        if events is not None:
-            return self._append.batch(served, request, events, source)
-        return self._append.one(served, request, source, trigger)
+        if opened.events is not None:
+            return self._append.batch(served, request, opened.events, source)
+        return self._append.one(served, request, source, opened)
 
     def settle(self, taken: Taken) -> event_pb2.Outcome:
         """What a request whose append has ended comes to. Raises faults of the log."""
@@ -172,10 +173,14 @@ class Receiver:
         if error is not None:
             raise error
         failpoint("router.after_append_before_answer")
+        if taken.repeats is Repeats.OTHER_BODY:
+            return self.reject(taken, Conflict(OTHER_BODY))
         self._count(taken)
         accepted = event_pb2.Accepted(event_id=taken.event_id, reply=taken.reply)
         if taken.headers:
             accepted.headers.extend(taken.headers)
+        if taken.repeats:
+            accepted.headers.append(DUPLICATE)
         return event_pb2.Outcome(request_id=taken.request_id, accepted=accepted)
 
     async def upload(
@@ -242,40 +247,46 @@ class Receiver:
                 await taken.position
             return self.settle(taken)
         head.stored_body.CopyFrom(stored)
-        taken = self._append.one(served, head, source)
+        taken = self._append.one(served, head, source, open_head(served, head))
         with suppress(*REFUSED):
             await taken.position
-        if isinstance(taken.position.exception(), Rejected | NotAppended):
+        failure = taken.position.exception()
+        if taken.repeats or isinstance(failure, Rejected | NotAppended):
             # Otherwise it may be in the log, and then its body must stay.
             await self._uploads.delete(stored)
         return self.settle(taken)
 
-    async def publish(self, request: event_pb2.Request) -> EventId:
-        """Take a message of an internal service. Raises Rejected or Unavailable."""
+    async def publish(self, request: event_pb2.Request, key: str = "") -> Taken:
+        """Take a message of an internal service, with its key if it has one.
+
+        Raises Rejected or Unavailable.
+        """
         await self._know(request.flow_id)
         served = self._admitting.served(request.flow_id)
         self._admitting.check_size(served, len(request.body))
         raw, limit = served.raw, served.max_body
         if await bodies.check_anywhere(request, raw=raw, limit=limit) is not None:
             raise Malformed("This is a batch: publish its events one by one.")
-        taken = self._append.one(served, request)
+        if bodies.is_coded(request):
+            opened = await in_thread(open_published, served, request, key)
+        else:
+            # Without waiting: what is published together is appended in its order.
+            opened = open_published(served, request, key)
+        taken = self._append.one(served, request, None, opened)
         await taken.position
         self.metrics.append_duration.observe(time.perf_counter() - taken.begun)
+        if taken.repeats is Repeats.OTHER_BODY:
+            raise Conflict(OTHER_BODY)
         self._count(taken)
-        return taken.event_id
+        return taken
 
     async def _know(self, flow_id: str) -> None:
         if self._catch_up is not None and not self._registry.has(flow_id):
             await shield(self._catch_up())
 
     def _count(self, taken: Taken) -> None:
-        self.metrics.accepted.inc(taken.events)
-        self.metrics.body_bytes.inc(taken.body_bytes)
-
-
-def _open(served: ServedFlow, request: event_pb2.Request, *, decodes: bool) -> Opened:
-    """Read a body. Raises Rejected, and Coded where that is not to be done here."""
-    if served.computed_reply is not None:
-        return served.computed_reply.read(request, served.max_body, decodes=decodes)
-    limit = served.max_body
-    return bodies.check(request, raw=served.raw, limit=limit, decodes=decodes), None
+        if taken.repeats:
+            self.metrics.duplicates.inc()
+        if taken.events:
+            self.metrics.accepted.inc(taken.events)
+            self.metrics.body_bytes.inc(taken.body_bytes)

@@ -16,6 +16,7 @@ from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, flow_pb2
 from services.router.cors import CrossOrigin
 from services.router.guards import Failures, Throttled, Verifies, told, untold
+from services.router.keys import Keying
 from services.router.networks import Near
 from services.router.options import Options
 from services.router.rates import Quota, limits_of
@@ -27,7 +28,13 @@ from services.router.refusals import (
     Unknown,
     Weighing,
 )
-from services.router.replies import ComputedReply, header, is_computed, static_reply
+from services.router.replies import (
+    ComputedReply,
+    Counter,
+    header,
+    is_computed,
+    static_reply,
+)
 from services.router.verifiers import (
     build_verifier,
     can_be_guessed,
@@ -59,6 +66,7 @@ class ServedFlow:
     cors: CrossOrigin | None
     options: Options
     refusals: Refusals
+    keying: Keying
 
 
 def headers_of(
@@ -92,7 +100,10 @@ class Registry:
         public_url: str,
         admission: Admission | None = None,
         most_body_bytes: int = MOST_BODY_BYTES,
+        *,
+        keys_failed: Counter | None = None,
     ) -> None:
+        self._keys_failed = keys_failed
         self._most_body_bytes = most_body_bytes
         self._admission = admission or Admission(1, Failures())
         self._decoy = Decoy()
@@ -174,6 +185,7 @@ class Registry:
             cors=cors,
             options=Options(webhook, cors),
             refusals=self._refusals(flow),
+            keying=Keying(flow, self._keys_failed),
         )
 
     def _verifier(self, flow: Flow) -> Verifies:

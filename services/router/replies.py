@@ -128,7 +128,7 @@ class ComputedReply:
         self, event_id: EventId, request: event_pb2.Request, trigger: Trigger | None
     ) -> event_pb2.Reply:
         if trigger is None:
-            trigger = _head_of(request)
+            trigger = head_of(request)
         try:
             reply = _rendered(self._response, self._scope(event_id, trigger))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -154,8 +154,8 @@ class ComputedReply:
         }
 
 
-def _head_of(request: event_pb2.Request) -> Trigger:
-    """A request without its body, which is in the body store."""
+def head_of(request: event_pb2.Request) -> Trigger:
+    """A request without its body, as expressions see it; the body is null."""
     head = event_pb2.Request(
         method=request.method,
         path=request.path,

@@ -25,6 +25,7 @@ STATUS: dict[int, Status] = {
     execution_pb2.STATUS_COMPLETED: "completed",
     execution_pb2.STATUS_FILTERED: "filtered",
     execution_pb2.STATUS_FAILED: "dead",
+    execution_pb2.STATUS_DUPLICATE: "duplicate",
 }
 FOREVER = 2**62
 
