@@ -19,7 +19,9 @@ from services.executor.execution import Executions
 from services.executor.flows import Flows
 from services.executor.gate import Gate
 from services.executor.journal import Journals, Listener
+from services.executor.retention import Retention
 from services.executor.serve import Executor, Limits, executing
+from services.executor.trimming import Trims
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ async def running_executor(
     settings = shared.settings.executor
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
-        journals = Journals(shared.log, shared.topics, shared.metrics, listener)
+        journals = Journals(
+            shared.log, shared.topics, shared.metrics, listener, shared.bodies
+        )
         attempts = Attempts(shared.metrics, gate=Gate(shared.catalog))
         executions = Executions(flows, attempts, shared.bodies)
         limits = Limits(
@@ -80,7 +84,21 @@ async def running_executor(
             journals,
             shared.metrics,
             limits=limits,
+            trims=_trims(shared),
         )
         attempts.gate.on_change = executor.wake
         async with executing(executor):
             yield
+
+
+def _trims(shared: Shared) -> Trims:
+    settings = shared.settings.retention
+    retention = Retention(
+        settings.events_s,
+        settings.history_s,
+        settings.dead_letters_s,
+        settings.every_s,
+    )
+    return Trims(
+        shared.log, shared.topics, retention, shared.metrics, bodies=shared.bodies
+    )

@@ -36,12 +36,9 @@ class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
         """One event with everything that is known of it."""
         async with _answering(context):
             found = await self._history.find(request.event_id)
+            why = "" if found else await self._history.why_missing(request.event_id)
         if found is None:
-            await context.abort(
-                grpc.StatusCode.NOT_FOUND,
-                f"There is no event {request.event_id!r}; `hookline events list` has "
-                "the newest.",
-            )
+            await context.abort(grpc.StatusCode.NOT_FOUND, why)
         return execution_pb2.GetEventResponse(
             summary=summary_of(found), event=found.event
         )

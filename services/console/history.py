@@ -11,6 +11,7 @@ from hookline.log.search import backwards, first_since, id_time_ms, records
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
 from services.console.journal_entries import LastEntries, end_of
+from services.console.trimmed import why_missing
 
 SKEW_MS = 5_000
 TAIL_PAUSE_S = 0.2
@@ -81,6 +82,10 @@ class History:
                 return found
             newest = newest or found
         return newest
+
+    async def why_missing(self, event_id: str) -> str:
+        """A sentence for whoever asks for an event that is not there."""
+        return await why_missing(self._log, self._events, event_id)
 
     async def tail(self, flow_id: str) -> AsyncIterator[execution_pb2.EventSummary]:
         """Events and ends from now on, as they come."""

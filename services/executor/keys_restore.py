@@ -7,7 +7,8 @@ it is known without what came before.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +25,7 @@ PAUSE_S: Final = 0.5
 # Snapshots are written so seldom that they add no more than so many bytes an event.
 BYTES_AN_EVENT: Final = 128
 FEWEST_EVENTS: Final = 2_000
+OLDEST_S: Final = 3600.0
 logger = get_logger(__name__)
 
 
@@ -151,6 +153,11 @@ class KeysWriting:
 
     keys: Keys
     mark: KeysMark
+    clock: Callable[[], float] = time.monotonic
+    written_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.written_at = self.clock()
 
     def here(self) -> KeysMark:
         """For a bookmark that is made now."""
@@ -159,10 +166,16 @@ class KeysWriting:
     def written(self, snapshot: Snapshot, begins: int, ends: int) -> KeysMark:
         """A snapshot is durable in this range of the journal."""
         number, covers = snapshot.number, snapshot.covers
+        self.written_at = self.clock()
         self.mark = KeysMark(begins, ends, number, since=covers, covers=covers)
         return self.mark
 
     def is_due(self) -> bool:
-        """Whether so much has been read since the last one that it is worth its bytes."""
+        """Whether so much has been read since the last one that it is worth its bytes.
+
+        Where little is read, from time to time: the events since are not trimmed.
+        """
         since = self.keys.covers - self.mark.since
+        if since > 0 and self.clock() - self.written_at >= OLDEST_S:
+            return True
         return since >= max(FEWEST_EVENTS, self.keys.size_bytes // BYTES_AN_EVENT)
