@@ -69,6 +69,8 @@ async def running_executor(
             checkpoint_records=settings.checkpoint_records,
             drain_s=settings.drain_s,
             handover_s=settings.handover_s,
+            lane_events=settings.lane_events,
+            park_after_s=settings.park_after_s,
         )
         executor = Executor(
             shared.log,

@@ -35,6 +35,8 @@ class Bookmark(msgspec.Struct, frozen=True):
     journal: int = 0
     epoch: int = 0
     owner: int = 0
+    # The number up to which what this claim has said as passed is said again, or is over.
+    passed: int = 0
 
     @property
     def claim(self) -> Claim:
@@ -84,7 +86,9 @@ class Restorer:
         """
         committed = assignment.committed
         bookmark = bookmark_of(committed)
-        state = PartitionState(committed.offset if committed else 0, bookmark.claim)
+        state = PartitionState(
+            committed.offset if committed else 0, bookmark.claim, bookmark.passed
+        )
         reading = _Reading(self._log, self._topic, assignment.partition, state)
         reading.position = bookmark.journal
         owner = new_owner()
@@ -94,6 +98,7 @@ class Restorer:
             reached = await self._append(assignment.partition, claim)
             await reading.read_through(reached)
             if state.fence.claim == claim:
+                state.settle()
                 logger.info(
                     "partition.claimed",
                     partition=assignment.partition,
@@ -101,6 +106,7 @@ class Restorer:
                     read_from=bookmark.journal,
                     read_to=reached,
                     unfinished=len(state.open),
+                    passed=sum(map(len, state.passed.values())),
                 )
                 return Restored(assignment.partition, claim, state, bookmark, reached)
             logger.warning(

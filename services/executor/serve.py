@@ -14,8 +14,8 @@ from services.executor.commits import Commits, Pace
 from services.executor.execution import Executions
 from services.executor.journal import Journal, Journals
 from services.executor.lag import Lag
-from services.executor.lanes import Lanes
-from services.executor.restore import Bookmark, Restorer, while_owned
+from services.executor.lanes import Bounds, Lanes
+from services.executor.restore import Restored, Restorer, while_owned
 from services.executor.tenure import Tenure
 
 GROUP = "executor"
@@ -37,6 +37,8 @@ class Limits:
     commit_interval_s: float = 0.2
     checkpoint_records: int = 10_000
     checkpoint_interval_s: float = 60.0
+    lane_events: int = 1_000
+    park_after_s: float = 5.0
     drain_s: float = 5.0
     handover_s: float = 3.0
 
@@ -65,10 +67,17 @@ class Executor:
             limits.checkpoint_records,
             limits.checkpoint_interval_s,
         )
+        self._bounds = Bounds(
+            self._share_bytes,
+            limits.unfinished_per_partition,
+            limits.lane_events,
+            limits.park_after_s,
+        )
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
         self._draining = False
         metrics.unfinished.set_function(lambda: self.unfinished)
+        metrics.parked.set_function(lambda: sum(lanes.parked for lanes in self._lanes))
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
 
@@ -82,7 +91,7 @@ class Executor:
 
     @property
     def unfinished(self) -> int:
-        """How many events are read, and have not ended."""
+        """How many events are read, parked ones with them, and have not ended."""
         return sum(lanes.unfinished for lanes in self._lanes)
 
     def _share_bytes(self) -> int:
@@ -111,7 +120,7 @@ class Executor:
                 return
             journal = self._journals.under(restored)
             async with asyncio.TaskGroup() as tasks:
-                await self._run_lanes(assignment, journal, restored.bookmark, tasks)
+                await self._run_lanes(assignment, journal, restored, tasks)
         finally:
             assignment.release()
 
@@ -119,20 +128,21 @@ class Executor:
         self,
         assignment: Assignment,
         journal: Journal,
-        bookmark: Bookmark,
+        restored: Restored,
         tasks: asyncio.TaskGroup,
     ) -> None:
         lanes = Lanes(
             partial(self._executions.execute, journal),
+            partial(self._log.read, self._topic, assignment.partition),
             tasks,
             self._slots,
             Tenure(assignment.owned),
-            most_unfinished=self._limits.unfinished_per_partition,
-            share_bytes=self._share_bytes,
+            bounds=self._bounds,
             take_ended=journal.state.take_ended,
         )
+        lanes.restore(journal.state.take_passed())
         self._lanes.add(lanes)
-        commits = Commits(assignment, lanes, journal, bookmark, self._pace)
+        commits = Commits(assignment, lanes, journal, restored.bookmark, self._pace)
         committer = tasks.create_task(commits.run())
         stopper = tasks.create_task(_stop_at_end(assignment, lanes))
         try:
@@ -143,6 +153,7 @@ class Executor:
             await lanes.drain(self._limits.handover_s if assignment.owned() else 0.0)
         finally:
             self._lanes.discard(lanes)
+            lanes.stop()
             stopper.cancel()
             committer.cancel()
 
