@@ -1,5 +1,8 @@
 """How an execution fails for good, and how it is left for later."""
 
+import time
+from typing import Self
+
 from hookline.errors import TerminalError
 
 
@@ -14,8 +17,13 @@ class StepFailed(Exception):
 
 
 class Rests(Exception):
-    """The next attempt is due later: all is in the journal, nothing has to be kept."""
+    """It goes on later: all is in the journal, nothing has to be kept."""
 
     def __init__(self, due_at_us: int) -> None:
         super().__init__()
         self.due_at_us = due_at_us
+
+    @classmethod
+    def seconds(cls, seconds: float) -> Self:
+        """For so long from now on."""
+        return cls(time.time_ns() // 1000 + int(seconds * 1_000_000))

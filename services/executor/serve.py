@@ -77,7 +77,7 @@ class Executor:
         self._lanes: set[Lanes] = set()
         self._draining = False
         metrics.unfinished.set_function(lambda: self.unfinished)
-        metrics.parked.set_function(lambda: sum(lanes.parked for lanes in self._lanes))
+        metrics.parked.set_function(lambda: self.parked)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
 
@@ -93,6 +93,16 @@ class Executor:
     def unfinished(self) -> int:
         """How many events are read, parked ones with them, and have not ended."""
         return sum(lanes.unfinished for lanes in self._lanes)
+
+    @property
+    def parked(self) -> int:
+        """How many of them are not in memory."""
+        return sum(lanes.parked for lanes in self._lanes)
+
+    def wake(self, key: bytes) -> None:
+        """Have the first event of a lane run again now, where it rests."""
+        for lanes in self._lanes:
+            lanes.wake(key)
 
     def _share_bytes(self) -> int:
         """What the unfinished events of each partition may hold."""
