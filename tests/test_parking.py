@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hookline.log import Record
-from hookline.log.sqlite import SqliteLog, open_log
+from hookline.log import Log, Record
+from hookline.log.sqlite import open_log
 from hookline.metrics import Metrics
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
@@ -46,7 +46,7 @@ class Runs:
 
 
 @asynccontextmanager
-async def executor_on(log: SqliteLog, runs: Runs) -> AsyncIterator[Executor]:
+async def executor_on(log: Log, runs: Runs) -> AsyncIterator[Executor]:
     """An executor of all partitions while the block runs."""
     metrics = Metrics(None, None)
     journals = Journals(log, TOPICS, metrics)
@@ -55,7 +55,7 @@ async def executor_on(log: SqliteLog, runs: Runs) -> AsyncIterator[Executor]:
         yield executor
 
 
-async def append(log: SqliteLog, key: bytes, count: int) -> list[int]:
+async def append(log: Log, key: bytes, count: int) -> list[int]:
     """Append events of a flow; gives their offsets."""
     appends = [log.append(TOPICS.events, key, b"x" * 100) for _ in range(count)]
     return [one.offset for one in await asyncio.gather(*appends)]

@@ -98,6 +98,7 @@ class Lane:
         offsets, begin = self._offsets, self._begin
         if begin < len(offsets) and offsets[begin] == offset:
             self._begin = begin = begin + 1
+            self.parked = self.parked and begin < len(offsets)
             if begin >= COMPACT and 2 * begin >= len(offsets):
                 del offsets[:begin]
                 self._begin = 0

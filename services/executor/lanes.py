@@ -195,7 +195,7 @@ class Lanes:
 
     def wants_more(self, lane: Lane) -> bool:
         """Whether records of a parked lane are to be read back now."""
-        if not lane.parked or lane.rest is not None or self._tenure.ended:
+        if lane.rest is not None or self._tenure.ended or not lane.parked_count:
             return False
         return self._memory.is_half_empty(lane)
 
