@@ -13,10 +13,11 @@ to `passed` is in the journal as unfinished, whether it is parked or not.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from hookline.log import Record
+from services.executor.tenure import Tenure
 
 COMPACT: Final = 1024
 PROBE: Final = 1
@@ -30,6 +31,21 @@ class Rest(NamedTuple):
 
 
 HELD: Final = Rest(None)
+Finish = Callable[[], None]
+
+
+class Execute(Protocol):
+    """Runs one event to its end; `finish` is called when that end is durable.
+
+    Where it does not end now, tells how long it rests; then it is run again, to go on.
+    Raises nothing but asyncio.CancelledError, and that only where the tenure ends.
+    """
+
+    def __call__(
+        self, record: Record, finish: Finish, tenure: Tenure, /
+    ) -> Awaitable[Rest | None]:
+        """Run the record's event."""
+        ...
 
 
 class Lane:

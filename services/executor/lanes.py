@@ -8,35 +8,18 @@ on. So reading waits only for what is in memory and runs, never for one lane.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 from hookline.log import Record
 from services.executor.back_reader import BackReader, Read
-from services.executor.lane import HELD, PROBE, Lane, Rest
+from services.executor.lane import HELD, PROBE, Execute, Finish, Lane, Rest
 from services.executor.memory import Bounds, Memory
 from services.executor.passing import Passed
 from services.executor.resting import Rests
 from services.executor.tenure import Tenure
 
 __all__ = ["HELD", "Bounds", "Execute", "Finish", "Lanes", "Rest"]
-
-Finish = Callable[[], None]
-
-
-class Execute(Protocol):
-    """Runs one event to its end; `finish` is called when that end is durable.
-
-    Where it does not end now, tells how long it rests; then it is run again, to go on.
-    Raises nothing but asyncio.CancelledError, and that only where the tenure ends.
-    """
-
-    def __call__(
-        self, record: Record, finish: Finish, tenure: Tenure, /
-    ) -> Awaitable[Rest | None]:
-        """Run the record's event."""
-        ...
 
 
 class Lanes:

@@ -1,4 +1,4 @@
-"""What is passed, as messages and in memory; and lanes whose records cannot be read back."""
+"""What is passed, as messages and in memory; and records that cannot be read back."""
 
 import asyncio
 import sys
@@ -28,15 +28,11 @@ def test_offsets_come_back_from_parts_as_they_were(
 ) -> None:
     """However small the parts are, in their order."""
     parts = list(in_parts(lanes, part_bytes=90))
-    found = [
-        (one.key, offset)
-        for p in parts
-        for one in p.lanes
-        for offset in offsets_of(one)
-    ]
+    said = [one for part in parts for one in part.lanes]
+    found = [(one.key, offset) for one in said for offset in offsets_of(one)]
 
     assert found == [(key, offset) for key, offsets in lanes for offset in offsets]
-    assert all(len(one.distances) <= 3 for part in parts for one in part.lanes)
+    assert all(len(one.distances) <= 3 for one in said)
 
 
 def test_a_hundred_thousand_parked_events_take_less_than_two_megabytes() -> None:
@@ -46,7 +42,8 @@ def test_a_hundred_thousand_parked_events_take_less_than_two_megabytes() -> None
         lane.append(offset)
     parts = list(in_parts([(b"flow", lane.unpassed())]))
     state = PartitionState(300_000)
-    for part in parts:
+    for number, part in enumerate(parts, 1):
+        part.number = number
         state.take(execution_pb2.JournalEntry(passed=part))
     state.settle()
 
