@@ -27,6 +27,8 @@ POINTS: Final[Mapping[str, str]] = {
     "executor.before_dead_letter": "an event has failed, and its letter is not written",
     "executor.after_dead_letter_before_journal": "the letter is durable, its end is not",
     "executor.after_control_before_acting": "what came of a control is durable, only",
+    "executor.after_passed_before_commit": "what rests is durable as passed, "
+    "and not committed",
     "executor.after_journal_before_commit": "ends are durable, and not committed",
 }
 ACTIONS: Final[Mapping[str, Callable[[], None]]] = {

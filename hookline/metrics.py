@@ -217,6 +217,11 @@ class ExecutorMetrics:
             "Events read from the log whose execution has not ended",
             registry=registry,
         )
+        self.parked = Gauge(
+            "hookline_parked_events",
+            "Those of them that are not in memory: their flows rest, or are far behind",
+            registry=registry,
+        )
         self.lag = Gauge(
             "hookline_lag_events",
             "Events in this executor's partitions that have not ended, read or unread",

@@ -201,12 +201,23 @@ class Executor(Section):
     unfinished_per_partition: int = Field(
         10_000,
         gt=0,
-        description="Events of a partition read and not ended; beyond it reading waits.",
+        description="Events of a partition in memory; beyond it reading waits.",
+    )
+    lane_events: int = Field(
+        1_000,
+        gt=0,
+        description="Events of one flow in memory; others are parked, and read again.",
+    )
+    park_after_s: float = Field(
+        5.0,
+        ge=0,
+        description="Seconds that a flow's events stay in memory while the first one waits "
+        "for its next attempt; held ones are parked at once.",
     )
     unfinished_bytes: int = Field(
         32 * MIB,
         gt=0,
-        description="Bytes of events read and not ended, in one executor; its partitions "
+        description="Bytes of events in memory, in one executor; its partitions "
         "have even shares.",
     )
     checkpoint_records: int = Field(

@@ -33,14 +33,18 @@ class Stuck:
 async def test_partitions_share_the_bytes_that_an_executor_may_hold(
     tmp_path: Path,
 ) -> None:
-    """Of 16 MB in four partitions no more is read than its limit and what comes at once."""
+    """Of 16 MB, a flow each record, no more is read than may be, and what comes at once."""
     topics = Topics.with_partitions(PARTITIONS)
-    keys = {partition_of(b"%d" % n, PARTITIONS): b"%d" % n for n in range(100)}
+    keys: dict[int, list[bytes]] = {partition: [] for partition in range(PARTITIONS)}
+    for n in range(1_000):
+        keys[partition_of(b"%d" % n, PARTITIONS)].append(b"%d" % n)
     limits = Limits(unfinished_bytes=800_000, drain_s=0.0, handover_s=0.0)
     work = Stuck()
     async with open_log(tmp_path, topics.all) as log:
-        for key in keys.values():
-            appends = [log.append(topics.events, key, b"x" * SIZE) for _ in range(EACH)]
+        for flows in keys.values():
+            appends = [
+                log.append(topics.events, key, b"x" * SIZE) for key in flows[:EACH]
+            ]
             await asyncio.gather(*appends)
         metrics = Metrics(None, None)
         journals = Journals(log, topics, metrics)

@@ -76,6 +76,8 @@ async def running_executor(
             dedupe_keys=settings.dedupe_keys,
             drain_s=settings.drain_s,
             handover_s=settings.handover_s,
+            lane_events=settings.lane_events,
+            park_after_s=settings.park_after_s,
         )
         executor = Executor(
             shared.log,

@@ -71,9 +71,9 @@ class Attempts:
     ) -> tuple[Sequence[Message], int]:
         """The messages a step gives, and the number of attempts. Raises StepFailed.
 
-        Raises Rests where an attempt is due much later, or the flow is not to start one
-        now: then the journal has what there is to know. Raises Discarded where it never
-        is, CancelledError where the tenure ends first.
+        Raises Rests where an attempt is due much later, the flow is not to start one now,
+        or the body store does not answer: then the journal has what there is to know.
+        Raises Discarded where it never is, CancelledError where the tenure ends first.
         """
         attempt, due_at_us = tries.due(step.id)
         once = step.component.effect is Effect.ONCE
@@ -86,7 +86,8 @@ class Attempts:
                     await tenure.wait_held()
                 self.gate.pass_through(message.run.flow_id, message.run.flow_version)
                 if once:
-                    await self._reach_contents(step, message, attempt, tenure)
+                    await self._reach_contents(step, message, attempt)
+                    await tenure.wait_held()
                     await tries.start(step.id, attempt)
                 return await _attempt(step, message), attempt
             except Unavailable as error:
@@ -96,8 +97,7 @@ class Attempts:
                 if once:
                     # Its start is taken back, so that a crash finds none.
                     await tries.fail(step.id, attempt - 1, 0, str(error))
-                await tenure.wait(STORE_AGAIN_S)
-                continue
+                raise Rests.seconds(STORE_AGAIN_S) from error
             except RetryableError as error:
                 failed: RetryableError = error
             except TerminalError as error:
@@ -113,20 +113,18 @@ class Attempts:
             attempt += 1
 
     async def _reach_contents(
-        self, step: BoundStep, message: Message, attempt: int, tenure: Tenure
+        self, step: BoundStep, message: Message, attempt: int
     ) -> None:
         """Return when a message's files can be read and the step may start.
 
-        Raises TerminalError where they never can.
+        Raises Rests while the body store does not answer, TerminalError where they never
+        can be read.
         """
-        while True:
-            try:
-                await _read_beginnings(message)
-            except Unavailable as error:
-                self._log_failure(step, message, attempt, error)
-                await tenure.wait(STORE_AGAIN_S)
-            else:
-                return await tenure.wait_held()
+        try:
+            await _read_beginnings(message)
+        except Unavailable as error:
+            self._log_failure(step, message, attempt, error)
+            raise Rests.seconds(STORE_AGAIN_S) from error
 
     def _due_at_us(self, retry: Retry, attempt: int, error: RetryableError) -> int:
         """When the next attempt is due; a tenth of chance, so that not all come at once."""

@@ -1,7 +1,8 @@
 """How far a partition is done, kept for its group; now and then with a checkpoint.
 
 A commit names in its metadata where the newest checkpoint begins. It is kept only when
-all parts of that checkpoint are durable, so a restore from it misses nothing.
+all parts of that checkpoint are durable, so a restore from it misses nothing. What the
+commit is to pass though it has not ended is durable in the journal before.
 """
 
 import asyncio
@@ -15,9 +16,11 @@ from hookline.errors import Unavailable
 from hookline.failpoints import failpoint
 from hookline.log import Assignment, Commit
 from hookline.telemetry import get_logger
+from hookline.v1 import execution_pb2
 from services.executor.journal import Journal
 from services.executor.keys_restore import KeysMark, KeysWriting
 from services.executor.lanes import Lanes
+from services.executor.passing import in_parts
 from services.executor.restore import Bookmark
 
 LowestNeeded = Callable[[], int | None]
@@ -71,6 +74,7 @@ class Commits:
             while True:
                 await self._wait(moved)
                 moved.clear()
+                await self._write_passed()
                 if self._is_checkpoint_due():
                     await self._write_checkpoint()
                 if self._keys.is_due():
@@ -89,6 +93,20 @@ class Commits:
         except TimeoutError:
             return
 
+    async def _write_passed(self) -> None:
+        """Have the journal know what rests, or is far behind; then it holds no commit.
+
+        No bookmark is set while this is on its way: nothing of it stands before one
+        unless it was said again behind it.
+        """
+        passing = self._lanes.passing.due()
+        if passing:
+            named = ((one.lane.key, one.offsets) for one in passing)
+            for part in in_parts(named):
+                await self._journal.write_passed(part)
+            self._lanes.passing.take(passing)
+            failpoint("executor.after_passed_before_commit")
+
     def _is_checkpoint_due(self) -> bool:
         written = self._journal.records - self._records
         since_s = time.monotonic() - self._checkpointed_at
@@ -99,10 +117,13 @@ class Commits:
         """Say again what is known; the next commit says where that begins."""
         bookmark = self._bookmark_here()
         journal = self._journal
-        for part in journal.state.checkpoint(self._lanes.ended_above_commit):
+        passing = self._lanes.passing
+        for part in journal.state.checkpoint(passing.watermark.finished):
             await journal.write_checkpoint(part)
         for part in journal.keys.checkpoint():
             await journal.write_checkpoint(part)
+        for passed in in_parts(passing.all()):
+            await journal.write_checkpoint(execution_pb2.Checkpoint(passed=passed))
         self._set_bookmark(bookmark)
 
     async def _write_keys(self) -> None:
@@ -118,8 +139,10 @@ class Commits:
 
     def _move_bookmark_if_settled(self) -> None:
         """Where the commit says all there is to say, a checkpoint would be empty."""
-        settled = self._journal.state.is_settled() and not self._journal.keys.repeats
-        if settled and not self._lanes.ended_above_commit:
+        passing = self._lanes.passing
+        told = passing.count or passing.watermark.finished
+        state, repeats = self._journal.state, self._journal.keys.repeats
+        if state.is_settled() and not told and not repeats:
             self._set_bookmark(self._bookmark_here())
 
     def _bookmark_here(self) -> Bookmark:
@@ -132,6 +155,7 @@ class Commits:
         return Bookmark(
             journal.reached + 1,
             *journal.claim,
+            passed=journal.passed,
             controls=journal.state.controls.next_offset,
             keys=self._keys.here(),
         )

@@ -1,5 +1,8 @@
 """How an execution fails for good, and how it is left for later."""
 
+import time
+from typing import Self
+
 from hookline.errors import TerminalError
 
 
@@ -22,6 +25,11 @@ class Rests(Exception):
     def __init__(self, due_at_us: int | None) -> None:
         super().__init__()
         self.due_at_us = due_at_us
+
+    @classmethod
+    def seconds(cls, seconds: float) -> Self:
+        """For so long from now on."""
+        return cls(time.time_ns() // 1000 + int(seconds * 1_000_000))
 
 
 class Stopped(Exception):

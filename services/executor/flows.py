@@ -13,13 +13,13 @@ from hookline.flow import Flow
 from hookline.secrets import Secrets
 from hookline.telemetry import get_logger
 from hookline.v1 import flow_pb2
-from services.executor.failure import StepFailed
+from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 
 logger = get_logger(__name__)
-LOOK_AGAIN_S = 1.0
+LOOK_AGAIN_S = 5.0
 LOOK_FOR_VERSION_S = 0.05
-LOOKS_A_LINE = 200
+LOOKS = 40
 KEPT = 4096
 
 
@@ -49,16 +49,18 @@ class Flows:
         self._bound: dict[tuple[str, int], BoundFlow] = {}
 
     async def get(self, flow_id: str, version: int, tenure: Tenure) -> BoundFlow:
-        """The flow as of a version; waits for a version or secrets not yet here.
+        """The flow as of a version; waits a moment for a version that is not yet here.
 
-        Raises CancelledError where the tenure ends first, StepFailed where the flow
-        cannot be built, as when a component it names is not installed any more.
+        Raises Rests where it, or a secret, is missing for longer: events of the flow wait,
+        and take nothing from others. Raises CancelledError where the tenure ends first,
+        StepFailed where the flow cannot be built, as when a component it names is not
+        installed any more.
         """
         bound = self._bound.get((flow_id, version))
         if bound is not None:
             return bound
         stored = await self._wait_for_version(flow_id, version, tenure)
-        await self._wait_for_secrets(stored, tenure)
+        self._check_secrets(stored)
         if len(self._bound) >= KEPT:
             self._bound.pop(next(iter(self._bound)))
         bound = self._bound[flow_id, version] = self._build(stored)
@@ -81,20 +83,20 @@ class Flows:
         self, flow_id: str, version: int, tenure: Tenure
     ) -> flow_pb2.Flow:
         """Routers write a version before events that name it; it may not be read yet."""
-        looked = 0
-        while (stored := self._catalog.version(flow_id, version)) is None:
-            looked += 1
-            if looked % LOOKS_A_LINE == 0:
-                logger.error("flow.version_awaited", flow_id=flow_id, version=version)
+        for _ in range(LOOKS):
+            stored = self._catalog.version(flow_id, version)
+            if stored is not None:
+                return stored
             await tenure.wait(LOOK_FOR_VERSION_S)
-        return stored
+        logger.error("flow.version_awaited", flow_id=flow_id, version=version)
+        raise Rests.seconds(LOOK_AGAIN_S)
 
-    async def _wait_for_secrets(self, stored: flow_pb2.Flow, tenure: Tenure) -> None:
-        """Hold the flow's events, rather than fail them, while its secrets are gone."""
+    def _check_secrets(self, stored: flow_pb2.Flow) -> None:
+        """Leave the flow's events, rather than fail them, while its secrets are gone."""
         flow = _flow_of(stored)
-        while missing := self._secrets.missing(secret_names(flow)):
+        if missing := self._secrets.missing(secret_names(flow)):
             logger.error("flow.blocked", flow_id=flow.id, missing_secrets=list(missing))
-            await tenure.wait(LOOK_AGAIN_S)
+            raise Rests.seconds(LOOK_AGAIN_S)
 
 
 def _flow_of(stored: flow_pb2.Flow) -> Flow:

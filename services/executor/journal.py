@@ -84,6 +84,8 @@ class Journal:
         self.reached = restored.reached
         self._key = key_in(restored.partition, topics.executions.partitions)
         self.records = 0
+        # How often something was said to be passed, in checkpoints or not.
+        self.passed = 0
         # Somebody wants to know when so many are.
         self.records_due = 0
         self.on_due: Callable[[], None] = lambda: None
@@ -152,8 +154,20 @@ class Journal:
         await written.wait()
         self.state.controls.take(taken)
 
+    async def write_passed(self, passed: execution_pb2.PassedEvents) -> None:
+        """Write down what the commit is to pass; returns when it is durable."""
+        self.passed += 1
+        passed.number = self.passed
+        written = asyncio.Event()
+        entry = execution_pb2.JournalEntry(passed=passed)
+        self._write(self._key, entry, written.set)
+        await written.wait()
+
     async def write_checkpoint(self, checkpoint: execution_pb2.Checkpoint) -> None:
         """Write down a part of a checkpoint; returns when it is durable."""
+        if checkpoint.HasField("passed"):
+            self.passed += 1
+            checkpoint.passed.number = self.passed
         entry = execution_pb2.JournalEntry(checkpoint=checkpoint)
         written = asyncio.Event()
         self._write(self._key, entry, written.set)

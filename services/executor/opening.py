@@ -1,8 +1,8 @@
 """Stop 7, its beginning: an event becomes the message that the first step gets.
 
 A body that is in the body store is fetched from there, when there is room for it if it is
-parsed whole. As long as the store does not answer, its event waits, and those of its flow
-behind it: nothing fails for that.
+parsed whole. As long as the store does not answer, its event rests, and those of its flow
+behind it: nothing fails for that, and nobody else waits.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from hookline.errors import Rejected, TerminalError, Unavailable
 from hookline.event import EventId, FlowId, Message, Run, Trigger
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2
-from services.executor.failure import StepFailed
+from services.executor.failure import Rests, StepFailed
 from services.executor.flows import BoundFlow
 from services.executor.room import Share
 from services.executor.tenure import Tenure
@@ -29,27 +29,25 @@ async def first_message(
     tenure: Tenure,
     share: Share,
 ) -> Message:
-    """The message that the first step gets; waits until the body's store answers.
+    """The message that the first step gets.
 
     What is made of a stored body counts in the share from then on.
 
-    Raises StepFailed where it cannot be had, CancelledError where the tenure ends first.
+    Raises StepFailed where it cannot be had, Rests while the body's store does not answer,
+    CancelledError where the tenure ends first.
     """
     webhook = bound.flow.webhook
     raw, limit = webhook.raw, webhook.max_body
-    while True:
-        if size := gathered_size(event.request, raw=raw, limit=limit):
-            await share.take(size, tenure)
-        try:
-            opened = await open_trigger(event.request, store, raw=raw, limit=limit)
-        except Unavailable as error:
-            logger.warning("event.waits", event_id=event.id, error=str(error))
-        except (Rejected, TerminalError) as error:
-            raise _unreadable(error) from error
-        else:
-            return _message(event, bound, *opened)
-        share.give_back()
-        await tenure.wait(AGAIN_S)
+    if size := gathered_size(event.request, raw=raw, limit=limit):
+        await share.take(size, tenure)
+    try:
+        opened = await open_trigger(event.request, store, raw=raw, limit=limit)
+    except Unavailable as error:
+        logger.warning("event.waits", event_id=event.id, error=str(error))
+        raise Rests.seconds(AGAIN_S) from error
+    except (Rejected, TerminalError) as error:
+        raise _unreadable(error) from error
+    return _message(event, bound, *opened)
 
 
 def _unreadable(error: Exception) -> StepFailed:

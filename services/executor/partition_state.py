@@ -6,34 +6,42 @@ Records that are there twice, and parts of checkpoints among other records, chan
 that is known already: ends stay ends, and an execution's records have numbers.
 """
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
-from typing import Final
 
 from hookline.claims import UNCLAIMED, Claim, Fence
 from hookline.v1 import execution_pb2
+from services.executor.passing import OFFSET_BYTES, PART_BYTES, offsets_of
 from services.executor.progress import merge
 from services.executor.taken_controls import TakenControls
 
-PART_BYTES: Final = 256 * 1024
-OFFSET_BYTES: Final = 5
-
 
 class PartitionState:
-    """Ends above the commit, and how far executions have come that have not ended."""
+    """What has ended above the commit, what it has passed, how far executions have come.
+
+    While records are taken in, all of them are believed; `settle` then leaves what counts.
+    """
 
     def __init__(
         self,
         committed: int = 0,
         claim: Claim = UNCLAIMED,
+        number: int = 0,
         *,
         part_bytes: int = PART_BYTES,
     ) -> None:
         self._committed = committed
         self._part_bytes = part_bytes
         self.fence = Fence(claim)
+        # What this claim has said as passed up to a number is said again, or is over.
+        self._over = claim, number
         # Of events that are yet to be read again; whoever reads one takes it out.
         self.ended: set[int] = set()
+        # What the commit has passed, by the key of its lane, in order.
+        self.passed: dict[bytes, array[int]] = {}
+        self._ended_before: set[int] = set()
         self.open: dict[int, execution_pb2.ExecutionProgress] = {}
         self.controls = TakenControls()
         # Records that stand before the part of a checkpoint that they go on from.
@@ -48,14 +56,16 @@ class PartitionState:
                 self._end(entry.event_offset)
             case "progress":
                 self._move(entry.event_offset, entry.progress)
+            case "passed":
+                self._pass(entry.passed, Claim.of(entry))
             case "checkpoint":
-                self._take_part(entry.checkpoint)
+                self._take_part(entry.checkpoint, Claim.of(entry))
             case "control":
                 self.controls.take(entry.control)
                 if entry.control.HasField("progress"):
                     self._move(entry.event_offset, entry.control.progress)
 
-    def _take_part(self, checkpoint: execution_pb2.Checkpoint) -> None:
+    def _take_part(self, checkpoint: execution_pb2.Checkpoint, claim: Claim) -> None:
         match checkpoint.WhichOneof("section"):
             case "ended":
                 offset = 0
@@ -69,12 +79,42 @@ class PartitionState:
                         self._put(one.event_offset, one.progress)
             case "controls":
                 self.controls.take_part(checkpoint.controls)
+            case "passed":
+                self._pass(checkpoint.passed, claim)
+
+    def _pass(self, passed: execution_pb2.PassedEvents, claim: Claim) -> None:
+        over, number = self._over
+        if claim == over and passed.number <= number:
+            return
+        for lane in passed.lanes:
+            known = self.passed.setdefault(lane.key, array("q"))
+            known.extend(offsets_of(lane))
 
     def _end(self, offset: int) -> None:
-        if offset >= self._committed:
-            self.ended.add(offset)
-            self.open.pop(offset, None)
-            self._early.pop(offset, None)
+        ended = self.ended if offset >= self._committed else self._ended_before
+        ended.add(offset)
+        self.open.pop(offset, None)
+        self._early.pop(offset, None)
+
+    def settle(self) -> None:
+        """The journal has been read as far as it goes.
+
+        What stands behind the commit is read again by the partition's reader; before it
+        only what was passed, and has not ended, is not over.
+        """
+        before = {offset for offset in self.open if offset < self._committed}
+        for key, known in list(self.passed.items()):
+            left = array("q", sorted(set(known) - self._ended_before))
+            del left[bisect_left(left, self._committed) :]
+            before.difference_update(left)
+            if left:
+                self.passed[key] = left
+            else:
+                del self.passed[key]
+        for offset in before:
+            del self.open[offset]
+        self._ended_before.clear()
+        self._early.clear()
 
     def _move(self, offset: int, change: execution_pb2.ExecutionProgress) -> None:
         known = self.open.get(offset)
@@ -91,7 +131,7 @@ class PartitionState:
                 self._move(offset, change)
 
     def _counts(self, offset: int) -> bool:
-        return offset >= self._committed and offset not in self.ended
+        return offset not in self.ended and offset not in self._ended_before
 
     def move(self, offset: int, change: execution_pb2.ExecutionProgress) -> None:
         """An owner writes down how far an execution has come.
@@ -116,6 +156,11 @@ class PartitionState:
             return False
         self.ended.remove(offset)
         return True
+
+    def take_passed(self) -> "dict[bytes, array[int]]":
+        """What the commit has passed: the lanes have it from here on."""
+        passed, self.passed = self.passed, {}
+        return passed
 
     def is_settled(self) -> bool:
         """Whether nothing is known but what the commit says."""

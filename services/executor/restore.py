@@ -44,6 +44,8 @@ class Bookmark(msgspec.Struct, frozen=True, omit_defaults=True):
     controls: int = 0
     keys: KeysMark | None = None
     oldest: int | None = None
+    # The number up to which what this claim has said as passed is said again, or is over.
+    passed: int = 0
 
     @property
     def claim(self) -> Claim:
@@ -97,7 +99,9 @@ class Restorer:
         """
         committed = assignment.committed
         bookmark = bookmark_of(committed)
-        state = PartitionState(committed.offset if committed else 0, bookmark.claim)
+        state = PartitionState(
+            committed.offset if committed else 0, bookmark.claim, bookmark.passed
+        )
         state.controls.next_offset = bookmark.controls
         reading = _Reading(self._log, self._topic, assignment.partition, state)
         reading.position = bookmark.journal
@@ -108,6 +112,7 @@ class Restorer:
             reached = await self._append(assignment.partition, claim)
             await reading.read_through(reached)
             if state.fence.claim == claim:
+                state.settle()
                 logger.info(
                     "partition.claimed",
                     partition=assignment.partition,
@@ -115,6 +120,7 @@ class Restorer:
                     read_from=bookmark.journal,
                     read_to=reached,
                     unfinished=len(state.open),
+                    passed=sum(map(len, state.passed.values())),
                 )
                 mark = bookmark.keys
                 if mark is None and not bookmark.journal:

@@ -17,8 +17,8 @@ from services.executor.execution import Executions
 from services.executor.journal import Journal, Journals
 from services.executor.keys import MOST_KEYS
 from services.executor.lag import Lag
-from services.executor.lanes import Lanes
-from services.executor.restore import Bookmark, Restorer, while_owned
+from services.executor.lanes import Bounds, Lanes
+from services.executor.restore import Restored, Restorer, while_owned
 from services.executor.tenure import Tenure
 from services.executor.trimming import Trims
 
@@ -42,6 +42,8 @@ class Limits:
     checkpoint_records: int = 10_000
     checkpoint_interval_s: float = 60.0
     dedupe_keys: int = MOST_KEYS
+    lane_events: int = 1_000
+    park_after_s: float = 5.0
     drain_s: float = 5.0
     handover_s: float = 3.0
 
@@ -74,10 +76,17 @@ class Executor:
             limits.checkpoint_records,
             limits.checkpoint_interval_s,
         )
+        self._bounds = Bounds(
+            self._share_bytes,
+            limits.unfinished_per_partition,
+            limits.lane_events,
+            limits.park_after_s,
+        )
         self._slots = asyncio.Semaphore(limits.concurrent_executions)
         self._lanes: set[Lanes] = set()
         self._draining = False
         metrics.unfinished.set_function(lambda: self.unfinished)
+        metrics.parked.set_function(lambda: self.parked)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
         self._controls = Controls(log, topics)
@@ -94,8 +103,13 @@ class Executor:
 
     @property
     def unfinished(self) -> int:
-        """How many events are read, and have not ended."""
+        """How many events are read, parked ones with them, and have not ended."""
         return sum(lanes.unfinished for lanes in self._lanes)
+
+    @property
+    def parked(self) -> int:
+        """How many of them are not in memory."""
+        return sum(lanes.parked for lanes in self._lanes)
 
     def _share_bytes(self) -> int:
         """What the unfinished events of each partition may hold."""
@@ -128,7 +142,7 @@ class Executor:
                 return
             journal = self._journals.under(restored)
             async with asyncio.TaskGroup() as tasks:
-                await self._run_lanes(assignment, journal, restored.bookmark, tasks)
+                await self._run_lanes(assignment, journal, restored, tasks)
         finally:
             assignment.release()
 
@@ -136,21 +150,23 @@ class Executor:
         self,
         assignment: Assignment,
         journal: Journal,
-        bookmark: Bookmark,
+        restored: Restored,
         tasks: asyncio.TaskGroup,
     ) -> None:
         tenure = Tenure(assignment.owned)
         lanes = Lanes(
             partial(self._executions.execute, journal),
+            partial(self._log.read, self._topic, assignment.partition),
             tasks,
             self._slots,
             tenure,
-            most_unfinished=self._limits.unfinished_per_partition,
-            share_bytes=self._share_bytes,
+            bounds=self._bounds,
             take_ended=journal.state.take_ended,
         )
+        lanes.restore(journal.state.take_passed())
         self._lanes.add(lanes)
-        commits = Commits(assignment, lanes, journal, bookmark, self._pace)
+        commits = Commits(assignment, lanes, journal, restored.bookmark, self._pace)
+        commits.lowest_needed = lambda: lanes.lowest_unfinished
         committer = tasks.create_task(commits.run())
         stopper = tasks.create_task(_stop_at_end(assignment, lanes))
         trimmer = tasks.create_task(self._trim(assignment, commits))
@@ -160,6 +176,7 @@ class Executor:
                 async with self._controls.carrying_out(
                     partition, journal, lanes, tenure, tasks
                 ):
+                    lanes.read_back()
                     async for records in assignment.records():
                         journal.keys.read(records)
                         lanes.add(records)
@@ -167,6 +184,7 @@ class Executor:
             await lanes.drain(self._limits.handover_s if assignment.owned() else 0.0)
         finally:
             self._lanes.discard(lanes)
+            lanes.stop()
             stopper.cancel()
             trimmer.cancel()
             committer.cancel()

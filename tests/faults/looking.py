@@ -7,6 +7,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -105,6 +106,8 @@ class Looking:
         self.runs: list[Run] = []
         self.journaled: list[Journaled] = []
         self.letters: list[str] = []
+        # What the commit may pass though it has not ended, by partition.
+        self.passed: dict[int, set[int]] = defaultdict(set)
 
     async def look(self, log: Readable) -> None:
         """Read what has come."""
@@ -126,7 +129,7 @@ class Looking:
                 frozenset(r.offset for r in self.logged if r.partition == partition),
                 frozenset(
                     r.event_offset for r in self.runs if r.partition == partition
-                ),
+                ).union(self.passed[partition]),
             )
             for partition, committed in enumerate(commits)
         ]
@@ -154,6 +157,9 @@ class Looking:
         entry = execution_pb2.JournalEntry.FromString(record.value or b"")
         if not self._fences[record.partition].admits(entry):
             return
+        for said in (entry.passed, entry.checkpoint.passed):
+            for lane in said.lanes:
+                self.passed[record.partition].update(accumulate(lane.distances))
         at_us = record.appended_at_ms * 1000 + 999
         for step in _done(entry):
             self.journaled.append(Journaled(entry.event_id, step, at_us))

@@ -21,7 +21,6 @@ from services.executor.attempts import JITTER, Attempts, delay_s
 from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 from tests.builders import message
-from tests.waiting import until
 
 METRICS = Metrics(router=None, executor=None)
 NoParameters = Parameters
@@ -188,24 +187,15 @@ class Away:
         raise Unavailable(f"the store does not answer for {limit} bytes")
 
 
-async def _left_by(running: asyncio.Task[Any], tenure: Tenure) -> None:
-    """End a tenure in which a step waits."""
-    tenure.end()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-
 async def test_a_step_that_waits_for_the_body_store_has_not_started() -> None:
     """A crash meanwhile leaves nothing whose end is unknown."""
     failing, written, tenure, away = Failing(), Written(), Tenure(), Away()
     got = message(attachments={"file": Attachment("text/plain", away)})
-    running = asyncio.create_task(
-        Attempts(METRICS).run(step(failing, Retry()), got, tenure, written)
-    )
-    await until(lambda: away.reads > 0)
-    await _left_by(running, tenure)
+    with pytest.raises(Rests):
+        await Attempts(METRICS).run(step(failing, Retry()), got, tenure, written)
 
-    assert (written.started, failing.runs) == ([], 0)
+    assert (away.reads, written.started, failing.runs) == (1, [], 0)
+    assert not written.failed
 
 
 async def test_a_start_is_taken_back_when_the_body_store_fails_after_it() -> None:
@@ -217,11 +207,8 @@ async def test_a_start_is_taken_back_when_the_body_store_fails_after_it() -> Non
             raise Unavailable("it is busy")
 
     missing, written, tenure = Missing(), Written(), Tenure()
-    running = asyncio.create_task(
-        Attempts(METRICS).run(step(missing, Retry()), message(), tenure, written)
-    )
-    await until(lambda: bool(written.failed))
-    await _left_by(running, tenure)
+    with pytest.raises(Rests):
+        await Attempts(METRICS).run(step(missing, Retry()), message(), tenure, written)
 
     assert (written.started, missing.runs) == ([1], 1)
     assert written.due("step") == (1, 0)

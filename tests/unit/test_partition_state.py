@@ -63,6 +63,7 @@ class Crashes(RuleBasedStateMachine):
         state = PartitionState(offset, claim, part_bytes=10)
         for entry in self.journal[journal:]:
             state.take(Entry.FromString(entry.SerializeToString()))
+        state.settle()
         return state
 
     def take_over(self) -> Owner:

@@ -1,0 +1,65 @@
+"""Stop 6, rests: what waits until a time, or until somebody decides, and holds nothing."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from services.executor.lane import Lane, Rest
+
+LONGEST_TIMER_S: Final = 3600.0
+MICROSECONDS: Final = 1_000_000
+
+
+class Rests:
+    """The rests of lanes; `go_on` is called when one is over."""
+
+    def __init__(self, go_on: Callable[[Lane], None], park_after_s: float) -> None:
+        self._go_on = go_on
+        self._park_after_s = park_after_s
+        self._timers: dict[Lane, asyncio.TimerHandle] = {}
+
+    def begin(self, lane: Lane, rest: Rest) -> bool:
+        """A lane's first event rests; tells whether for long, all its rests together."""
+        now_s = time.time()
+        if lane.resting_since_s is None:
+            lane.resting_since_s = now_s
+        lane.rest = rest
+        if rest.due_at_us is None:
+            return True
+        due_s = rest.due_at_us / MICROSECONDS
+        self._set_timer(lane, due_s - now_s)
+        return due_s > lane.resting_since_s + self._park_after_s
+
+    def delay(self, lane: Lane, seconds: float) -> None:
+        """Leave a lane alone for a while."""
+        lane.rest = Rest(int((time.time() + seconds) * MICROSECONDS))
+        self._set_timer(lane, seconds)
+
+    def end(self, lane: Lane) -> None:
+        """It goes on now, whenever it was due."""
+        if timer := self._timers.pop(lane, None):
+            timer.cancel()
+        lane.rest = None
+        self._go_on(lane)
+
+    def stop(self) -> None:
+        """Nothing is told any more when it is due."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _set_timer(self, lane: Lane, seconds: float) -> None:
+        # Not in one piece: a loop has a longest wait, and clocks are set.
+        wait_s = min(max(0.0, seconds), LONGEST_TIMER_S)
+        loop = asyncio.get_running_loop()
+        self._timers[lane] = loop.call_later(wait_s, self._look, lane)
+
+    def _look(self, lane: Lane) -> None:
+        if lane.rest is None or lane.rest.due_at_us is None:
+            return
+        left_s = lane.rest.due_at_us / MICROSECONDS - time.time()
+        if left_s > 0:
+            self._set_timer(lane, left_s)
+        else:
+            self.end(lane)
