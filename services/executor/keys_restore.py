@@ -9,6 +9,7 @@ it is known without what came before.
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -55,6 +56,7 @@ class Decided:
             case "ended":
                 self.ended.add(entry.event_offset)
             case "checkpoint":
+                self.ended.update(accumulate(entry.checkpoint.ended.distances))
                 for one in entry.checkpoint.repeats.repeats:
                     repeat = Repeat(one.first_offset, one.conflict)
                     self.repeats[one.event_offset] = repeat
