@@ -10,7 +10,7 @@ from tests.faults.nemesis import Round
 from tests.faults.report import report
 from tests.faults.scenario import Scenario, run_scenario
 
-KILLS = 8
+KILLS = 4
 SEED = 22
 
 
@@ -27,4 +27,4 @@ async def test_a_key_is_executed_once_through_kills(tmp_path: Path) -> None:
     violations = check(evidence)
     print(report(evidence, violations))  # noqa: T201 - what CI shows
     assert not violations
-    assert any(run.status == "duplicate" for run in evidence.runs)
+    assert len({call.name for call in evidence.calls}) < len(evidence.calls)
