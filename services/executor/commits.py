@@ -127,13 +127,19 @@ class Commits:
         self._set_bookmark(bookmark)
 
     async def _write_keys(self) -> None:
-        """Write all keys down; what the bookmark says of repeats stays as it is."""
+        """Write all keys down, and the repeats that are decided about by then.
+
+        Those stand behind the bookmark, and are read with what it names.
+        """
         journal = self._journal
         begins = journal.reached + 1
         snapshot = journal.keys.snapshot()
         for part in snapshot.parts():
             await journal.write_checkpoint(part)
-        mark = self._keys.written(snapshot, begins, journal.reached + 1)
+        ends = journal.reached + 1
+        for part in journal.keys.checkpoint():
+            await journal.write_checkpoint(part)
+        mark = self._keys.written(snapshot, begins, ends)
         keys = self._bookmark.keys or mark
         self._bookmark = replace(self._bookmark, keys=replace(mark, covers=keys.covers))
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -57,6 +58,7 @@ class Decided:
             case "ended":
                 self.ended.add(entry.event_offset)
             case "checkpoint":
+                self.ended.update(accumulate(entry.checkpoint.ended.distances))
                 for one in entry.checkpoint.repeats.repeats:
                     repeat = Repeat(one.first_offset, one.conflict)
                     self.repeats[one.event_offset] = repeat
@@ -92,7 +94,7 @@ class KeysReader:
         while True:
             try:
                 if mark.number:
-                    await self._load(keys, partition, mark, committed)
+                    await self._load(keys, partition, mark)
                 await self._read_on(keys, partition, committed)
             except Unavailable as error:
                 logger.warning("keys.delayed", partition=partition, error=str(error))
@@ -101,22 +103,18 @@ class KeysReader:
                 keys.repeats.update(decided.open())
                 return keys
 
-    async def _load(
-        self, keys: Keys, partition: int, mark: KeysMark, committed: int
-    ) -> None:
+    async def _load(self, keys: Keys, partition: int, mark: KeysMark) -> None:
+        """Begin at a snapshot; where it is gone, with what the events behind it say.
+
+        It goes when the journal is trimmed, which is when what it held has long expired.
+        """
         keys.covers = mark.since
         keys.repeats.clear()
         packed = await self._packed(partition, mark)
         try:
             keys.load(packed)
         except ValueError:
-            keys.covers = max(keys.covers, committed)
-            logger.error(  # noqa: TRY400 - the words say it all
-                "keys.lost",
-                partition=partition,
-                hint="the journal has been trimmed too far, or its file was restored: "
-                "repeats of events from before run again",
-            )
+            logger.warning("keys.snapshot_gone", partition=partition, since=mark.since)
 
     async def _packed(self, partition: int, mark: KeysMark) -> bytes:
         parts: dict[int, bytes] = {}

@@ -44,6 +44,8 @@ def _key_fields(key: Key) -> bytes:
 
 def _varint(number: int) -> bytes:
     """A number as protobuf writes it, seven bits a byte."""
+    if MORE <= number < MORE * MORE:
+        return bytes((number & 0x7F | MORE, number >> 7))
     written = bytearray()
     while number >= MORE:
         written.append(number & 0x7F | MORE)

@@ -7,6 +7,7 @@ counts; where that gives nothing, or fails, the request has no key: it is accept
 same, and a line and a metric tell of the failure.
 """
 
+import re
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -28,10 +29,15 @@ IDEMPOTENCY_KEY: Final = b"idempotency-key"
 WEBHOOK_ID: Final = b"webhook-id"
 CE_ID: Final = b"ce-id"
 CE_SOURCE: Final = b"ce-source"
-# A header's name in lower case, as it stands in a serialized request before a value.
-MARKS: Final = tuple(
-    bytes([len(name)]) + name + b"\x12" for name in (IDEMPOTENCY_KEY, WEBHOOK_ID, CE_ID)
+# How a header begins, in a serialized request, from which a key might come: the length of
+# its name, and a little of the name. It is looked for in every request.
+POSSIBLE: Final = re.compile(
+    rb"\n(?:\x0f[iI][dD][eE]|\x0a[wW][eE][bB]|\x05[cC][eE]-"
+    rb"|\x0c(?i:content-type)\x12.{1,2}(?i:application/c))",
+    re.DOTALL,
 )
+# A request's head ends before, whoever sends it.
+MOST_HEAD_BYTES: Final = 64 * 1024
 CLOUD_EVENT: Final = EVENT_TYPE.encode()
 # What is longer stands in the log as its digest.
 LONGEST: Final = 256
@@ -68,23 +74,19 @@ class Keying:
         self._template = webhook.idempotency_key
         self._failed = failed
         self.window_s = webhook.dedupe_window
-        # What is looked for in every request, before anything is made of it.
-        self._marks = MARKS if self.window_s else ()
 
     @property
     def has_own(self) -> bool:
         """Whether the flow says itself what its requests are told from repeats by."""
         return self._template is not None
 
-    def is_possible(self, request: event_pb2.Request, serialized: bytes) -> bool:
+    def is_possible(self, serialized: bytes) -> bool:
         """Whether a request may have a key; costs little where it has none."""
+        if not self.window_s:
+            return False
         if self._template is not None:
             return True
-        head = serialized[: len(serialized) - len(request.body)].lower()
-        for mark in self._marks:
-            if mark in head:
-                return True
-        return bool(self._marks) and CLOUD_EVENT in head
+        return POSSIBLE.search(serialized, 0, MOST_HEAD_BYTES) is not None
 
     def key_of(
         self, request: event_pb2.Request, trigger: Trigger | None, limit: int

@@ -36,7 +36,7 @@ def open_body(
     else:
         events = bodies.check(request, raw=served.raw, limit=limit, decodes=decodes)
     serialized = request.SerializeToString()
-    if events is not None or not served.keying.is_possible(request, serialized):
+    if events is not None or not served.keying.is_possible(serialized):
         return Opened(serialized, events, trigger)
     key = served.keying.key_of(request, trigger, limit)
     return Opened(serialized, None, trigger, key)
@@ -45,7 +45,7 @@ def open_body(
 def open_head(served: ServedFlow, head: event_pb2.Request) -> Opened:
     """What the head tells of a request whose body is in the body store."""
     serialized = head.SerializeToString()
-    if not served.keying.is_possible(head, serialized):
+    if not served.keying.is_possible(serialized):
         return Opened(serialized)
     key = served.keying.key_of(head, None, served.max_body)
     return Opened(serialized, key=key)

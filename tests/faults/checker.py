@@ -34,13 +34,12 @@ from tests.faults.rules_of_time import (
 
 Rule = Callable[[Evidence], Iterator[str]]
 
-# What waits for its part of the product: dedupe.
-PENDING: Final[tuple[Rule, ...]] = (one_execution_a_key,)
 RULES: Final[tuple[Rule, ...]] = (
     accepted_is_logged,
     logged_was_invoked,
     refused_is_not_logged,
     one_request_is_one_event,
+    one_execution_a_key,
     every_event_ends_one_way,
     lanes_run_in_order,
     effects_come_in_order,

@@ -127,9 +127,10 @@ class Evidence:
 
     @cached_property
     def runs_by_event(self) -> Mapping[str, Sequence[Run]]:
-        """Ends of executions, in the order in which they ended."""
+        """Ends of executions, in the order in which they ended; repeats have none."""
         found: dict[str, list[Run]] = defaultdict(list)
-        for run in sorted(self.runs, key=lambda one: one.ended_at_us):
+        runs = (run for run in self.runs if run.status != "duplicate")
+        for run in sorted(runs, key=lambda one: one.ended_at_us):
             found[run.event_id].append(run)
         return found
 

@@ -166,6 +166,8 @@ class Looking:
         if not entry.HasField("ended"):
             return
         self.runs.append(_run(record.partition, entry))
+        if entry.ended.status == execution_pb2.STATUS_DUPLICATE:
+            return  # nothing has run
         self.journaled.append(Journaled(entry.event_id, "", at_us))
 
 

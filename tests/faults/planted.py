@@ -11,8 +11,10 @@ from typing import Any, Final, Self
 from hookline.log import Commit, Position, Record, Topic
 from hookline.log.sqlite import SqliteAssignment, SqliteLog
 from hookline.v1 import event_pb2
+from services.executor.keys import Keys
 from services.executor.lanes import Lanes
 from services.router.receiver import Receiver
+from services.router.remembered import RememberedKeys
 
 LATE_S: Final = 0.3
 FURTHER: Final = 5
@@ -119,6 +121,13 @@ def _patch(kind: type, name: str, function: Callable[..., Any]) -> None:
     setattr(kind, name, function)
 
 
+def forget_keys() -> None:
+    """Nothing is a repeat: neither router nor executor remembers."""
+    _patch(RememberedKeys, "find", lambda _self, _key: None)
+    _patch(RememberedKeys, "begin", lambda _self, *_key: None)
+    _patch(Keys, "read", lambda _self, _records: None)
+
+
 PLANTED: Final[dict[str, Callable[[], None]]] = {
     "ack-before-append": lambda: acknowledge_before("events"),
     "commit-before-journal": lambda: acknowledge_before("executions"),
@@ -127,6 +136,7 @@ PLANTED: Final[dict[str, Callable[[], None]]] = {
     "sent-again": send_again,
     "two-at-once": run_two_at_once,
     "read-backwards": read_backwards,
+    "dedupe-off": forget_keys,
 }
 
 

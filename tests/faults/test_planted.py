@@ -9,7 +9,11 @@ from tests.faults import planted
 from tests.faults.checker import Rule, check
 from tests.faults.nemesis import Round
 from tests.faults.report import report
-from tests.faults.rules_of_log import accepted_is_logged, one_request_is_one_event
+from tests.faults.rules_of_log import (
+    accepted_is_logged,
+    one_execution_a_key,
+    one_request_is_one_event,
+)
 from tests.faults.rules_of_runs import (
     commit_passes_nothing_unfinished,
     effects_come_in_order,
@@ -30,6 +34,7 @@ CAUGHT: dict[str, set[Rule]] = {
     "sent-again": {one_request_is_one_event},
     "two-at-once": {lanes_run_in_order, effects_come_in_order},
     "read-backwards": {effects_come_in_order},
+    "dedupe-off": {one_execution_a_key},
 }
 KILLS = [Round("kill", 60), Round("kill", 90, "full disk", 0.5), Round("kill", 75)]
 
@@ -40,7 +45,10 @@ KILLS = [Round("kill", 60), Round("kill", 90, "full disk", 0.5), Round("kill", 7
 async def test_the_checker_catches(fault: str, tmp_path: Path) -> None:
     """By the rules that it breaks."""
     wrapper = (sys.executable, planted.__file__, fault)
-    scenario = Scenario(7, KILLS, flows=4, wrapper=wrapper, drain_s=2.0)
+    repeats = 2 if fault == "dedupe-off" else 0
+    scenario = Scenario(
+        7, KILLS, flows=4, repeats=repeats, wrapper=wrapper, drain_s=2.0
+    )
     evidence = await run_scenario(tmp_path, scenario)
 
     violations = check(evidence)
