@@ -521,9 +521,11 @@ async def test_a_flow_whose_file_is_applied_again_stays_suspended(
         await decide(hookline, "Suspend")
     async with running(tmp_path, flow_directory=flows) as hookline:
         at_start = await state(hookline)
+        told = hookline.hosted.directory.held()
         file.write_text(calling(system, "new"))
         changed = (await hookline.hosted.directory.apply()).changed
         after = await state(hookline)
 
     assert (at_start, after) == (SUSPENDED, SUSPENDED)
+    assert told == [("calling", "resume")]
     assert len(changed) == 1
