@@ -529,3 +529,16 @@ async def test_a_flow_whose_file_is_applied_again_stays_suspended(
     assert (at_start, after) == (SUSPENDED, SUSPENDED)
     assert told == [("calling", "resume")]
     assert len(changed) == 1
+
+
+async def test_a_flow_of_steps_without_effects_is_held_as_any_other(
+    tmp_path: Path,
+) -> None:
+    """They are run before there is a record of the execution; not while it is held."""
+    async with running(tmp_path, OTHER) as hookline:
+        await ask(hookline, "SuspendFlow", flow_id="other")
+        kept = await send(hookline, 1, "other")
+        await ask(hookline, "DeleteFlow", flow_id="other", discard=True)
+        [discarded] = await ends(hookline, [kept])
+
+    assert (discarded.status, discarded.reason) == (FAILED, DISCARDED)
