@@ -377,6 +377,7 @@ steps: [{id: call, use: http.request, with: {url: "http://127.0.0.1:1/"},
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # a dozen commands, each a process of its own
 async def test_a_flow_is_suspended_resumed_stopped_started_and_deleted(
     shell: Shell,
 ) -> None:
@@ -416,6 +417,7 @@ async def test_a_flow_is_suspended_resumed_stopped_started_and_deleted(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # as above
 async def test_versions_are_listed_and_rolled_back_to(
     shell: Shell, flows: Path
 ) -> None:
