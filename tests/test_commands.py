@@ -374,3 +374,70 @@ steps: [{id: call, use: http.request, with: {url: "http://127.0.0.1:1/"},
 
     [event] = json.loads(out)
     assert event["status"] == "pending"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)  # a dozen commands, each a process of its own
+async def test_a_flow_is_suspended_resumed_stopped_started_and_deleted(
+    shell: Shell,
+) -> None:
+    """Each command says what the flow is then; a refusal says what to do instead."""
+    said = [
+        (await shell("flows", *words))[:2]
+        for words in (
+            ("suspend", "hello"),
+            ("suspend", "hello"),
+            ("resume", "hello"),
+            ("stop", "hello"),
+        )
+    ]
+    sent = await shell("send", "hello", "-d", "{}")
+    refused = await shell("flows", "resume", "hello")
+    started = await shell("flows", "start", "hello")
+    deleted = await shell("flows", "delete", "hello", "--discard")
+    _, listed, _ = await shell("flows", "list", "-o", "json")
+    _, everything, _ = await shell("flows", "list", "--all", "-o", "json")
+    gone = await shell("flows", "suspend", "hello")
+
+    assert said == [
+        (0, "hello  suspended\n"),
+        (0, "hello  suspended  unchanged\n"),
+        (0, "hello  active\n"),
+        (0, "hello  stopped\n"),
+    ]
+    assert (sent[0], json.loads(sent[1])["status"]) == (1, 404)
+    assert (refused[0], started[1]) == (1, "hello  active\n")
+    assert "hookline flows start hello" in refused[2]
+    assert deleted[1] == "hello  deleted\n"
+    assert [one["flow"] for one in json.loads(listed)] == ["signed"]
+    [hello] = [one for one in json.loads(everything) if one["flow"] == "hello"]
+    assert (hello["state"], hello["discarded"]) == ("deleted", True)
+    assert gone[0] == 3
+    assert "hookline flows rollback hello" in gone[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)  # as above
+async def test_versions_are_listed_and_rolled_back_to(
+    shell: Shell, flows: Path
+) -> None:
+    """What a version was can be looked at before."""
+    (flows / "hello.yaml").write_text(HELLO.replace("Hello", "Good morning"))
+    await line_with(shell.up, "version")
+    _, second, _ = await shell("flows", "get", "hello", "--version", "1")
+    back = await shell("flows", "rollback", "hello", "--to", "1")
+    again = await shell("flows", "rollback", "hello", "--to", "1")
+    missing = await shell("flows", "rollback", "hello", "--to", "9")
+    _, listed, _ = await shell("flows", "versions", "hello", "-o", "json")
+
+    assert "Hello, " in second
+    assert back[:2] == (0, "hello  version 3  as version 1\n")
+    assert again[1] == "hello  version 3  unchanged\n"
+    assert missing[0] == 3
+    assert "There is no version 9" in missing[2]
+    assert [(one["version"], one["current"]) for one in json.loads(listed)] == [
+        (3, True),
+        (2, False),
+        (1, False),
+    ]
+    assert json.loads(listed)[0]["rolled_back_to"] == 1

@@ -478,3 +478,67 @@ async def test_a_version_that_cannot_be_served_any_more_is_not_rolled_back_to(
 
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert "HOOKLINE_SECRET_K" in (refused.value.details() or "")
+
+
+@pytest.mark.parametrize("decision", ["deleted", "rolled back to version 1"])
+async def test_what_a_person_has_decided_holds_until_the_flows_file_changes(
+    tmp_path: Path, system: System, decision: str
+) -> None:
+    """`up` applies its files at every start; one that is as it was brings nothing back."""
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    file = flows / "calling.yaml"
+    file.write_text(calling(system, "bad"))
+    async with running(tmp_path, calling(system, "good")) as hookline:
+        await hookline.apply(calling(system, "bad"))
+        if decision == "deleted":
+            await decide(hookline, "Delete")
+        else:
+            await ask(hookline, "RollBackFlow", flow_id="calling")
+    async with running(tmp_path, flow_directory=flows) as hookline:
+        directory = hookline.hosted.directory
+        left = [(one.flow_id, one.done) for one in directory.news.overruled]
+        [before] = (await ask(hookline, "ListFlows", deleted=True)).flows
+        file.write_text(calling(system, "better"))
+        changed = (await directory.apply()).changed
+        await ends(hookline, [await send(hookline, 1)])
+
+    assert left == [("calling", decision)]
+    assert before.state == (DELETED if decision == "deleted" else ACTIVE)
+    assert [one.version for one in changed] == [before.version + 1]
+    assert system.got == ["better1"]
+
+
+async def test_a_flow_whose_file_is_applied_again_stays_suspended(
+    tmp_path: Path, system: System
+) -> None:
+    """At a start, and when its file has changed."""
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    file = flows / "calling.yaml"
+    file.write_text(calling(system))
+    async with running(tmp_path, flow_directory=flows) as hookline:
+        await decide(hookline, "Suspend")
+    async with running(tmp_path, flow_directory=flows) as hookline:
+        at_start = await state(hookline)
+        told = hookline.hosted.directory.held()
+        file.write_text(calling(system, "new"))
+        changed = (await hookline.hosted.directory.apply()).changed
+        after = await state(hookline)
+
+    assert (at_start, after) == (SUSPENDED, SUSPENDED)
+    assert told == [("calling", "resume")]
+    assert len(changed) == 1
+
+
+async def test_a_flow_of_steps_without_effects_is_held_as_any_other(
+    tmp_path: Path,
+) -> None:
+    """They are run before there is a record of the execution; not while it is held."""
+    async with running(tmp_path, OTHER) as hookline:
+        await ask(hookline, "SuspendFlow", flow_id="other")
+        kept = await send(hookline, 1, "other")
+        await ask(hookline, "DeleteFlow", flow_id="other", discard=True)
+        [discarded] = await ends(hookline, [kept])
+
+    assert (discarded.status, discarded.reason) == (FAILED, DISCARDED)

@@ -27,6 +27,12 @@ def show_banner(lines: EventLines, hosted: Hosted) -> None:
     )
     for flow, missing in served:
         _show_flow(lines, flow, missing, base)
+    for flow_id, command in hosted.directory.held():
+        lines.say(
+            f"  {flow_id:<18} nothing of it runs until: hookline flows {command} {flow_id}",
+            held=flow_id,
+            until=command,
+        )
     news = hosted.directory.news
     show_changes(lines, News([], news.inactive, [], news.without_file, news.overruled))
     _show_mistakes(lines, hosted.directory.news.mistakes)

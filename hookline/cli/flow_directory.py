@@ -113,6 +113,10 @@ class FlowDirectory:
         """The flows of this instance, each with the secrets it lacks."""
         return [(one.flow, one.missing_secrets) for one in self._registry.all()]
 
+    def held(self) -> list[tuple[str, str]]:
+        """The flows of which nothing runs, and the command that mends it."""
+        return self._applier.held()
+
     def _served_version(self, flow_id: str) -> int:
         served = self._registry.get(flow_id)
         return served.version if served else 0

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -12,13 +13,15 @@ from hookline.components.steps import Types, check_steps, secret_names
 from hookline.errors import MissingSecret
 from hookline.flow import MOST_BODY_BYTES, Flow
 from hookline.flow_file import FlowFile, Mistake, ReadFlow, read_flows
-from hookline.flow_records import DELETED, version_key
+from hookline.flow_records import DELETED, STOPPED, SUSPENDED, State, version_key
 from hookline.log import Log
 from hookline.mistakes import Place
 from hookline.secrets import Secrets
 from hookline.topics import Topics
 from hookline.v1 import flow_pb2
 from services.router.stale_records import take_out_stale
+
+HOLDS: Final["dict[State | None, str]"] = {SUSPENDED: "resume", STOPPED: "start"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,12 @@ class Applier:
         if missing := self.missing_secrets(read):
             return None, f"{name}: {MissingSecret(*missing)}"
         return read, ""
+
+    def held(self) -> list[tuple[str, str]]:
+        """The flows of which nothing runs, by id, and the command that mends it."""
+        records = self._catalog.records
+        states = ((flow.id, records.state(flow.id)) for flow in records.flows())
+        return [(one, HOLDS[state]) for one, state in states if state in HOLDS]
 
     def overruled(self, read: ReadFlow) -> str:
         """What a person has decided since a flow's file was applied as it is now.

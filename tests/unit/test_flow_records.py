@@ -24,6 +24,7 @@ from hookline.log import Record
 from hookline.v1 import flow_pb2
 
 AUTHORS = 3
+STATES = st.sampled_from([ACTIVE, SUSPENDED, STOPPED, DELETED])
 authors = st.integers(0, AUTHORS - 1)
 
 
@@ -113,7 +114,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(
         at=authors,
-        state=st.sampled_from([ACTIVE, SUSPENDED, STOPPED, DELETED]),
+        state=STATES,
         discard=st.booleans(),
     )
     def decide(self, at: int, state: State, discard: bool) -> None:
@@ -147,6 +148,18 @@ class Histories(RuleBasedStateMachine):
         author = self.authors[at]
         if author.message is not None:
             self.topic.append(author.key, author.message.SerializeToString())
+
+    @rule(first=STATES, second=STATES, twice=st.booleans())
+    def race(self, first: State, second: State, twice: bool) -> None:
+        """Two decide of the same; the answer to the first is lost."""
+        one, other = self.authors[:2]
+        if one.message is None and other.message is None:
+            for author in (one, other):
+                author.read(self.topic, self.topic.end)
+            self.decide(0, first, discard=True)
+            self.decide(1, second, discard=False)
+            if twice:
+                self.write_twice(0)
 
     @rule(at=authors)
     def hear(self, at: int) -> None:

@@ -197,6 +197,32 @@ async def test_what_has_rested_goes_on_before_the_next_of_its_flow() -> None:
         assert work.began == [0, 0, 0, 1]
 
 
+async def test_a_lane_that_is_woken_while_it_decides_to_rest_does_not_rest() -> None:
+    """It has decided by what was before; what has woken it is not missed, nor kept."""
+    began: list[int] = []
+
+    async def execute(one: Record, _finish: Finish, _tenure: Tenure) -> Rest | None:
+        began.append(one.offset)
+        if len(began) == 1:
+            lanes.wake(one.key)
+        return HELD
+
+    async with asyncio.TaskGroup() as tasks:
+        lanes = Lanes(
+            execute,
+            tasks,
+            asyncio.Semaphore(1),
+            Tenure(),
+            most_unfinished=10,
+            share_bytes=lambda: LIMIT_BYTES,
+        )
+        lanes.add([record(0)])
+        await turns()
+        await lanes.drain(0)
+
+    assert began == [0, 0]
+
+
 async def test_a_lane_that_is_woken_goes_on_at_once_and_may_rest_again() -> None:
     """Whoever decides about an event, or a flow, need not wait until it is due."""
     work = Work()
