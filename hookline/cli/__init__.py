@@ -15,6 +15,7 @@ import typer
 from hookline.cli import (
     events,
     flows,
+    log,
     messages,
     rejections,
     services,
@@ -45,6 +46,7 @@ app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
 app.add_typer(rejections.app, name="rejections")
 app.add_typer(topics.app, name="topics")
+app.add_typer(log.app, name="log")
 app.command("ingress")(services.ingress)
 app.command("router")(services.router)
 app.command("executor")(services.executor)
