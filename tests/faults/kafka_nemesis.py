@@ -1,4 +1,4 @@
-"""Faults for the services on Kafka: executors, router, ingress and a broker come and go.
+"""Faults for the services on Kafka: executors, router, ingress and brokers come and go.
 
 There are two executors between faults. Each fault ends with all partitions owned
 and the edge ready, so that the next one meets a line that is well.
@@ -12,21 +12,25 @@ from random import Random
 from typing import Final
 
 from hookline.failpoints import POINTS
-from tests.brokers import Cluster
+from tests.brokers import Broker, Cluster, leader_of
+from tests.faults.effects import Receiver
 from tests.faults.evidence import Footprint
 from tests.faults.generator import Generator
 from tests.faults.history import Fault, History, now_us
-from tests.faults.nemesis import NOT_REACHED, REACHED_S
+from tests.faults.nemesis import NOT_REACHED, REACHED_S, RESTORING
 from tests.faults.subject import footprint
 from tests.kafka_line import Line
-from tests.processes import Service
-from tests.waiting import until_asked
+from tests.processes import EndedAtOnceError, Service
+from tests.waiting import until, until_asked
 
 OWNED: Final = "hookline_partitions_owned"
 SESSION_S: Final = 6.0
 STOPPED_S: Final = 0.2
 # Each of them cuts short what waits: an executor leaves, another one joins.
 HANDOVERS: Final = 2
+# Passed too seldom, or but once a partition, to wait for its twelfth time.
+SELDOM: Final = (RESTORING, "executor.before_dead_letter")
+MANY: Final = 4
 
 
 @dataclass(slots=True)
@@ -36,9 +40,11 @@ class KafkaNemesis:
     line: Line
     brokers: Cluster
     generator: Generator
+    receiver: Receiver
     history: History
     random: Random
     executors: list[Service]
+    more: Mapping[str, "Do"] = field(default_factory=dict)
     footprints: list[Footprint] = field(default_factory=list)
 
     async def do(self, faults: Sequence[str]) -> None:
@@ -53,7 +59,7 @@ class KafkaNemesis:
                     at_us=at_us,
                     name=fault,
                     healed_us=now_us(),
-                    crashes=HANDOVERS,
+                    crashes=HANDOVERS * _changes(fault),
                     unwritable_us=window,
                 )
             )
@@ -61,24 +67,30 @@ class KafkaNemesis:
         self._weigh()
 
     async def _fault(self, fault: str) -> tuple[int, int] | None:
-        if fault in POINTS:
-            await self._end_at_point(fault)
+        points = [one.strip() for one in fault.split("+")]
+        if points[0] in POINTS:
+            async with asyncio.TaskGroup() as tasks:
+                for point in points:
+                    tasks.create_task(self._end_at_point(point))
             return None
-        return await FAULTS[fault](self)
+        return await {**FAULTS, **OF_THREE, **self.more}[fault](self)
 
     async def _settle(self) -> None:
         """Return when those that live share all partitions, and the edge is well.
 
         All: a hand-over cuts short what waits, and one that comes later is a fault, too.
         """
+        await self._shared()
+        await self.line.router.wait_ready()
+        await self.line.ingress.wait_ready()
+
+    async def _shared(self) -> None:
         share = self.line.topics.events.partitions / len(self.executors)
 
         async def owned() -> bool:
             return {await one.metric(OWNED) for one in self.executors} == {share}
 
         await until_asked(owned, 60)
-        await self.line.router.wait_ready()
-        await self.line.ingress.wait_ready()
 
     def _weigh(self) -> None:
         for one in self.line.services:
@@ -102,6 +114,36 @@ class KafkaNemesis:
         one = self.executors.pop(self.random.randrange(len(self.executors)))
         await self._end(one, kill=kill)
         self.executors.append(await self.line.executor())
+
+    async def kill_executors_in_step(self) -> None:
+        """All are gone when a step has had its effect, and has no answer; others come."""
+        left = self.random.randrange(1, 30)
+
+        def count_down() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                for one in self.executors:
+                    one.process.send_signal(signal.SIGKILL)
+
+        self.receiver.on_effect = count_down
+        await until(lambda: left <= 0)
+        self.receiver.on_effect = None
+        for one in self.executors:
+            await one.process.wait()
+            await self._end(one)
+        self.executors[:] = [await self.line.executor() for _ in self.executors]
+
+    async def scale(self) -> None:
+        """To one executor, to four, to one, and to as many as there were."""
+        count = len(self.executors)
+        for wanted in (1, MANY, 1, count):
+            while len(self.executors) > wanted:
+                await self._end(self.executors.pop(0), kill=False)
+            while len(self.executors) < wanted:
+                self.executors.append(await self.line.executor())
+            await self._shared()
+            await self.generator.until_more(30)
 
     async def freeze_executor(self) -> None:
         """One says nothing for longer than its session, and wakes up without its work."""
@@ -147,14 +189,50 @@ class KafkaNemesis:
         await asyncio.to_thread(self.brokers.heal)
         return begun, ended
 
+    async def kill_leader(self) -> None:
+        """The leader of a partition goes; others lead, and it comes back."""
+        (await self._leader()).kill()
+        await self.generator.until_more(30)
+        await asyncio.to_thread(self.brokers.heal)
+
+    async def freeze_leader(self) -> None:
+        """The leader of a partition answers nothing until others lead, and wakes up."""
+        (await self._leader()).freeze()
+        await self.generator.until_more(30)
+        await asyncio.to_thread(self.brokers.heal)
+
+    async def _leader(self) -> Broker:
+        topic = self.line.topics.events
+        partition = self.random.randrange(topic.partitions)
+        name = self.line.kafka.name_of(topic.name)
+        return await asyncio.to_thread(leader_of, self.brokers, name, partition)
+
+    async def keep_one_broker(self) -> tuple[int, int]:
+        """One of three is left, fewer than `min.insync.replicas`; gives for how long."""
+        for broker in self.random.sample(self.brokers.brokers, 2):
+            broker.kill()
+        return await self._without_log()
+
+    async def restart_brokers(self) -> tuple[int, int]:
+        """All are gone at once, and come back."""
+        for broker in self.brokers.brokers:
+            broker.kill()
+        return await self._without_log()
+
+    async def _without_log(self) -> tuple[int, int]:
+        begun = now_us()
+        await asyncio.sleep(2)  # the length of the fault
+        ended = now_us()
+        await asyncio.to_thread(self.brokers.heal)
+        return begun, ended
+
     async def _end_at_point(self, point: str) -> None:
         """Start a service that ends at the point: a third executor, or in place of one."""
         kind = point.partition(".")[0]
-        armed = f"{point}:kill@{self.random.randrange(1, 12)}"
+        turn = 1 if point in SELDOM else self.random.randrange(1, 12)
+        armed = f"{point}:kill@{turn}"
         if kind == "executor":
-            third = await self.line.start("executor", failpoints=armed)
-            await _wait_end(third, point)
-            await self._end(third)
+            await self._end_third(point, armed)
         elif kind == "router":
             place = ("router", "--grpc", self.line.router.grpc)
             await self._end(self.line.router)
@@ -167,6 +245,19 @@ class KafkaNemesis:
             await _wait_end(self.line.ingress, point)
             await self.kill_ingress()
 
+    async def _end_third(self, point: str, armed: str) -> None:
+        try:
+            third = await self.line.start("executor", failpoints=armed)
+        except EndedAtOnceError:
+            return
+        await _wait_end(third, point)
+        await self._end(third)
+
+
+def _changes(fault: str) -> int:
+    """How many executors have come or gone for it, about."""
+    return 2 * MANY if fault == SCALED else 1 + fault.count("+")
+
 
 async def _wait_end(service: Service, point: str) -> None:
     try:
@@ -177,7 +268,10 @@ async def _wait_end(service: Service, point: str) -> None:
 
 
 Do = Callable[[KafkaNemesis], Awaitable[tuple[int, int] | None]]
+SCALED: Final = "scaled to four and back"
 FAULTS: Final[Mapping[str, Do]] = {
+    "executors killed in a step": KafkaNemesis.kill_executors_in_step,
+    SCALED: KafkaNemesis.scale,
     "executor killed": KafkaNemesis.kill_executor,
     "executor stopped": KafkaNemesis.stop_executor,
     "executor frozen": KafkaNemesis.freeze_executor,
@@ -185,4 +279,10 @@ FAULTS: Final[Mapping[str, Do]] = {
     "ingress killed": KafkaNemesis.kill_ingress,
     "broker frozen": KafkaNemesis.freeze_broker,
     "broker stopped": KafkaNemesis.stop_broker,
+}
+OF_THREE: Final[Mapping[str, Do]] = {
+    "leader killed": KafkaNemesis.kill_leader,
+    "leader frozen": KafkaNemesis.freeze_leader,
+    "one broker left": KafkaNemesis.keep_one_broker,
+    "all brokers restarted": KafkaNemesis.restart_brokers,
 }
