@@ -21,7 +21,7 @@ SEED = 20261125
 
 @pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_every_rule_holds_when_one_process_ends_at_each_fail_point(
     tmp_path: Path,
 ) -> None:
@@ -80,7 +80,7 @@ WITH_THREE = [
 @pytest.mark.kafka
 @pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(540)
 @pytest.mark.parametrize(
     "faults", [COMING_AND_GOING, AT_POINTS], ids=["services", "points"]
 )
@@ -94,7 +94,7 @@ async def test_every_rule_holds_when_services_and_the_broker_come_and_go(
 @pytest.mark.kafka
 @pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(540)
 async def test_every_rule_holds_when_brokers_of_three_come_and_go(
     kafka_of_three: Cluster, tmp_path: Path
 ) -> None:
@@ -106,7 +106,7 @@ async def test_every_rule_holds_when_brokers_of_three_come_and_go(
 @pytest.mark.kafka
 @pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_every_rule_holds_when_the_brokers_answers_are_lost(
     tmp_path: Path,
 ) -> None:
