@@ -12,7 +12,8 @@ from random import Random
 from typing import Final
 
 from hookline.failpoints import POINTS
-from tests.brokers import Broker, Cluster, leader_of
+from tests.brokers import Cluster
+from tests.faults import kafka_brokers
 from tests.faults.effects import Receiver
 from tests.faults.evidence import Footprint
 from tests.faults.generator import Generator
@@ -25,7 +26,6 @@ from tests.waiting import until, until_asked
 
 OWNED: Final = "hookline_partitions_owned"
 SESSION_S: Final = 6.0
-STOPPED_S: Final = 0.2
 # Each of them cuts short what waits: an executor leaves, another one joins.
 HANDOVERS: Final = 2
 # Passed too seldom, or but once a partition, to wait for its twelfth time.
@@ -164,67 +164,28 @@ class KafkaNemesis:
         await self._end(ingress)
         self.line.ingress = await self._start_ingress()
 
+    async def restart_edges(self) -> None:
+        """Each router and each ingress stops in good order, and is there again."""
+        for one in list(self.line.services):
+            kind = str(one.started["service"])
+            if kind == "router":
+                place: tuple[str, ...] = ("router", "--grpc", one.grpc)
+            elif kind == "ingress":
+                before = str(one.started["router"])
+                place = ("ingress", "--http", one.http, "--router", before)
+            else:
+                continue
+            assert await one.stop() == 0
+            self.line.services.remove(one)
+            again = await self.line.start(*place)
+            if one in (self.line.router, self.line.ingress):
+                setattr(self.line, kind, again)
+            await again.wait_ready()
+            await self.generator.until_more(20)
+
     async def _start_ingress(self, failpoints: str = "") -> Service:
         places = ("--http", self.line.ingress.http, "--router", self.line.router.grpc)
         return await self.line.start("ingress", *places, failpoints=failpoints)
-
-    async def freeze_broker(self) -> tuple[int, int]:
-        """It answers nothing for a while; gives when the log could take nothing."""
-        [broker] = self.brokers.brokers
-        broker.freeze()
-        await asyncio.sleep(STOPPED_S)  # the signal is on its way
-        begun = now_us()
-        await asyncio.sleep(3)  # the length of the fault
-        ended = now_us()
-        broker.thaw()
-        return begun, ended
-
-    async def stop_broker(self) -> tuple[int, int]:
-        """It goes away, and comes back."""
-        [broker] = self.brokers.brokers
-        await asyncio.to_thread(broker.stop)
-        begun = now_us()
-        await asyncio.sleep(2)  # the length of the fault
-        ended = now_us()
-        await asyncio.to_thread(self.brokers.heal)
-        return begun, ended
-
-    async def kill_leader(self) -> None:
-        """The leader of a partition goes; others lead, and it comes back."""
-        (await self._leader()).kill()
-        await self.generator.until_more(30)
-        await asyncio.to_thread(self.brokers.heal)
-
-    async def freeze_leader(self) -> None:
-        """The leader of a partition answers nothing until others lead, and wakes up."""
-        (await self._leader()).freeze()
-        await self.generator.until_more(30)
-        await asyncio.to_thread(self.brokers.heal)
-
-    async def _leader(self) -> Broker:
-        topic = self.line.topics.events
-        partition = self.random.randrange(topic.partitions)
-        name = self.line.kafka.name_of(topic.name)
-        return await asyncio.to_thread(leader_of, self.brokers, name, partition)
-
-    async def keep_one_broker(self) -> tuple[int, int]:
-        """One of three is left, fewer than `min.insync.replicas`; gives for how long."""
-        for broker in self.random.sample(self.brokers.brokers, 2):
-            broker.kill()
-        return await self._without_log()
-
-    async def restart_brokers(self) -> tuple[int, int]:
-        """All are gone at once, and come back."""
-        for broker in self.brokers.brokers:
-            broker.kill()
-        return await self._without_log()
-
-    async def _without_log(self) -> tuple[int, int]:
-        begun = now_us()
-        await asyncio.sleep(2)  # the length of the fault
-        ended = now_us()
-        await asyncio.to_thread(self.brokers.heal)
-        return begun, ended
 
     async def _end_at_point(self, point: str) -> None:
         """Start a service that ends at the point: a third executor, or in place of one."""
@@ -277,12 +238,13 @@ FAULTS: Final[Mapping[str, Do]] = {
     "executor frozen": KafkaNemesis.freeze_executor,
     "router killed": KafkaNemesis.kill_router,
     "ingress killed": KafkaNemesis.kill_ingress,
-    "broker frozen": KafkaNemesis.freeze_broker,
-    "broker stopped": KafkaNemesis.stop_broker,
+    "edges restarted": KafkaNemesis.restart_edges,
+    "broker frozen": kafka_brokers.freeze_broker,
+    "broker stopped": kafka_brokers.stop_broker,
 }
 OF_THREE: Final[Mapping[str, Do]] = {
-    "leader killed": KafkaNemesis.kill_leader,
-    "leader frozen": KafkaNemesis.freeze_leader,
-    "one broker left": KafkaNemesis.keep_one_broker,
-    "all brokers restarted": KafkaNemesis.restart_brokers,
+    "leader killed": kafka_brokers.kill_leader,
+    "leader frozen": kafka_brokers.freeze_leader,
+    "one broker left": kafka_brokers.keep_one_broker,
+    "all brokers restarted": kafka_brokers.restart_brokers,
 }

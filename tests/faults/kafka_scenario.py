@@ -20,6 +20,7 @@ from tests.faults.kafka_nemesis import OWNED, SESSION_S, Do, KafkaNemesis
 from tests.faults.looking import Looking
 from tests.faults.scenario import evidence_of, note_drained
 from tests.kafka_line import Line, line_on
+from tests.processes import Service
 
 ONE = Durability(replication=1, min_insync=1)
 # Two executors keep up with it, also where the machine is busy.
@@ -35,6 +36,9 @@ class Ground:
     more: Mapping[str, Do] = field(default_factory=dict)
     # Where clients begin; the brokers themselves where it is empty.
     servers: Sequence[str] = ()
+    # Pairs of a router and an ingress; callers with keys repeat their requests so often.
+    edges: int = 1
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,15 @@ class KafkaTopics:
         )
 
 
+async def _edge(line: Line) -> Service:
+    """One more router, and an ingress before it."""
+    router = await line.start("router", "--grpc", "127.0.0.1:0")
+    place = ("--http", "127.0.0.1:0", "--router", router.grpc)
+    ingress = await line.start("ingress", *place)
+    await ingress.wait_ready()
+    return ingress
+
+
 async def run_kafka_scenario(
     directory: Path, ground: Ground, seed: int, faults: Sequence[str]
 ) -> Evidence:
@@ -86,7 +99,14 @@ async def run_kafka_scenario(
         ) as line,
         line.log() as log,
     ):
-        plan = Plan(line.ingress.http, line.flow_ids, seed, a_second=A_SECOND)
+        edges = [line.ingress, *[await _edge(line) for _ in range(1, ground.edges)]]
+        plan = Plan(
+            ",".join(edge.http for edge in edges),
+            line.flow_ids,
+            seed,
+            a_second=A_SECOND,
+            repeats=ground.repeats,
+        )
         random = Random(seed)  # noqa: S311 - a seed
         looking, snapshots = Looking(line.topics), list[Snapshot]()
         topics = KafkaTopics(log, line, ground.brokers)

@@ -8,12 +8,10 @@ import pytest
 
 from hookline.log.kafka import Durability
 from tests.brokers import Cluster, kafka_cluster
-from tests.faults.checker import check
-from tests.faults.evidence import Evidence
+from tests.faults.judging import judge
 from tests.faults.kafka_scenario import Ground, run_kafka_scenario
 from tests.faults.lost_answers import broker_behind
 from tests.faults.nemesis import NOT_REACHED, every_point
-from tests.faults.report import report
 from tests.faults.scenario import Scenario, run_scenario
 
 SEED = 20261125
@@ -29,7 +27,7 @@ async def test_every_rule_holds_when_one_process_ends_at_each_fail_point(
     rounds = every_point(Random(SEED))  # noqa: S311 - a seed, so that it can be run again
     evidence = await run_scenario(tmp_path, Scenario(SEED, rounds))
 
-    judge(evidence)
+    judge(evidence, "embedded, every fail point")
     assert not [f.name for f in evidence.faults if f.name.endswith(NOT_REACHED)]
 
 
@@ -38,13 +36,6 @@ def one_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A broker that may be broken."""
     with kafka_cluster(tmp_path_factory.mktemp("one")) as brokers:
         yield brokers
-
-
-def judge(evidence: Evidence) -> None:
-    """Print the report; nothing may be wrong."""
-    violations = check(evidence)
-    print(report(evidence, violations))  # noqa: T201 - what CI shows
-    assert not violations
 
 
 COMING_AND_GOING = [
@@ -88,7 +79,9 @@ async def test_every_rule_holds_when_services_and_the_broker_come_and_go(
     one_broker: Cluster, tmp_path: Path, faults: Sequence[str]
 ) -> None:
     """Executors killed and frozen past their session, at each fail point; the broker."""
-    judge(await run_kafka_scenario(tmp_path, Ground(one_broker), SEED, faults))
+    evidence = await run_kafka_scenario(tmp_path, Ground(one_broker), SEED, faults)
+
+    judge(evidence, "Kafka, one broker")
 
 
 @pytest.mark.kafka
@@ -100,7 +93,9 @@ async def test_every_rule_holds_when_brokers_of_three_come_and_go(
 ) -> None:
     """Leaders killed again and again, too few in sync, all of them at once."""
     ground = Ground(kafka_of_three, Durability(3, 2))
-    judge(await run_kafka_scenario(tmp_path, ground, SEED, WITH_THREE))
+    evidence = await run_kafka_scenario(tmp_path, ground, SEED, WITH_THREE)
+
+    judge(evidence, "Kafka, three brokers")
 
 
 @pytest.mark.kafka
@@ -120,7 +115,7 @@ async def test_every_rule_holds_when_the_brokers_answers_are_lost(
         faults = ["answers lost"] * 4
         evidence = await run_kafka_scenario(tmp_path, ground, SEED, faults)
 
-    judge(evidence)
+    judge(evidence, "Kafka, answers lost")
     assert loser.lost == 3 * len(faults)
     # Else nothing was lost that the broker had applied.
     assert len(evidence.logged) > len(evidence.records_by_event)
