@@ -66,12 +66,12 @@ async def letter_of(hookline: Instance, event_id: str) -> execution_pb2.DeadLett
 
 
 POISON = {
-    "wrong type": (b'{"n": "one"}', "body.n + 1"),
+    "wrong-type": (b'{"n": "one"}', "body.n + 1"),
     "deep": (b'{"n": ' + b"[" * 90 + b"]" * 90 + b"}", "$sum(body.n) + 1"),
     "surrogates": (rb'{"n": "\ud83d\ude00"}', "$number(body.n)"),
     "large": (b'{"n": "' + b"9" * 200_000 + b'"}', "$number(body.n)"),
-    "eats memory": (b'{"n": 1}', "$pad('x', 1000000000)"),
-    "makes items": (b'{"n": 1}', "$count([1..100000000])"),
+    "eats-memory": (b'{"n": 1}', "$pad('x', 1000000000)"),
+    "makes-items": (b'{"n": 1}', "$count([1..100000000])"),
     "spins": (b'{"n": 1}', "($f := function($x) {$f($x + 1)}; $f(0))"),
 }
 
@@ -82,7 +82,7 @@ async def test_a_poisonous_event_is_a_dead_letter_and_harms_nobody(
 ) -> None:
     """Whole, with its step and why; expressions that spin or eat are ended."""
     body, expression = POISON[poison]
-    flow_id = f"poisoned-{poison.replace(' ', '-')}"
+    flow_id = f"poisoned-{poison}"
     flow = computing(flow_id, f"body.n = 0 ? 'good' : {expression}")
     async with open_instance(flow, *neighbours()) as hookline:
         event_id = await sent(hookline, flow_id, body)
