@@ -21,6 +21,7 @@ POINTS: Final[Mapping[str, str]] = {
     "router.before_append": "a request has passed, and the log has not seen it",
     "router.append_in_flight": "the log has the event, and has not said so",
     "router.after_append_before_answer": "the event is durable, and nobody was told",
+    "executor.while_restoring": "a partition is claimed, and its journal is not read yet",
     "executor.before_first_step": "an event is read, and no step has started",
     "executor.between_steps": "a step has ended, and the next one has not started",
     "executor.after_step_before_journal": "a step has ended, and nothing is written down",

@@ -2,6 +2,7 @@
 
 from hypothesis import settings
 
+from tests.faults.judging import pytest_terminal_summary
 from tests.instance_on_kafka import kafka_log, open_instance
 from tests.kafka_fixtures import kafka_of_three, kafka_servers, three_brokers
 from tests.needs import pytest_configure, pytest_runtest_setup
@@ -15,6 +16,7 @@ __all__ = [
     "place",
     "pytest_configure",
     "pytest_runtest_setup",
+    "pytest_terminal_summary",
     "s3_server",
     "three_brokers",
 ]

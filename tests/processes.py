@@ -18,6 +18,10 @@ from tests.waiting import until_asked
 HOOKLINE = str(Path(sys.executable).parent / "hookline")
 
 
+class EndedAtOnceError(AssertionError):
+    """A process has ended before it said that it had started."""
+
+
 @dataclass(slots=True)
 class Service:
     """A running `hookline up`, or one of its services."""
@@ -133,7 +137,8 @@ async def service(
     reading = asyncio.ensure_future(_pump(process.stdout, lines))
     try:
         first = await lines.get()
-        assert first, f"it ended with {await process.wait()}"
+        if not first:
+            raise EndedAtOnceError(f"it ended with {await process.wait()}")
         yield Service(process, msgspec.json.decode(first), lines)
     finally:
         if process.returncode is None:

@@ -16,6 +16,7 @@ from hookline.cli import (
     events,
     flow_states,
     flows,
+    log,
     messages,
     rejections,
     services,
@@ -47,6 +48,7 @@ app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
 app.add_typer(rejections.app, name="rejections")
 app.add_typer(topics.app, name="topics")
+app.add_typer(log.app, name="log")
 app.command("ingress")(services.ingress)
 app.command("router")(services.router)
 app.command("executor")(services.executor)

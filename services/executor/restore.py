@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from hookline.claims import Claim, new_owner
 from hookline.errors import Unavailable
+from hookline.failpoints import failpoint
 from hookline.log import Assignment, Commit, Log, Record, Topic, partition_of
 from hookline.telemetry import get_logger
 from hookline.v1 import execution_pb2
@@ -110,6 +111,7 @@ class Restorer:
             await reading.read_to_end()
             claim = state.fence.next_for(owner)
             reached = await self._append(assignment.partition, claim)
+            failpoint("executor.while_restoring")
             await reading.read_through(reached)
             if state.fence.claim == claim:
                 state.settle()

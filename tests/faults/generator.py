@@ -5,6 +5,7 @@ has one connection, which it keeps, and one request at a time.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,11 @@ INDETERMINATE = (500, 502, 503, 504)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent. `fates` are drawn from; with `repeats` requests have keys."""
+    """What is sent. `fates` are drawn from; with `repeats` requests have keys.
+
+    Where there are several addresses, with commas, a caller that got no good answer from
+    one goes to the next.
+    """
 
     address: str
     flow_ids: Sequence[str]
@@ -107,7 +112,11 @@ class Generator:
             )
             await asyncio.sleep(RECONNECT_S)
             return False
-        return self._note(answer, caller, number)
+        certain = self._note(answer, caller, number)
+        if not certain and self.plan.repeats:
+            connection.close()
+            await asyncio.sleep(RECONNECT_S)
+        return certain
 
     def _note(self, answer: Answer, caller: str, number: int) -> bool:
         at_us = now_us()
@@ -132,21 +141,23 @@ class Generator:
 class Connection:
     """A connection that is kept from request to request, and made anew when it is gone."""
 
-    def __init__(self, address: str) -> None:
-        self._host, _, self._port = address.rpartition(":")
+    def __init__(self, addresses: str) -> None:
+        self._addresses = deque(addresses.split(","))
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> Answer:
         """Send a request and read its answer. Raises OSError, EOFError, TimeoutError."""
         async with asyncio.timeout(ANSWER_S):
             if self._streams is None:
-                self._streams = await asyncio.open_connection(self._host, self._port)
+                host, _, port = self._addresses[0].rpartition(":")
+                self._streams = await asyncio.open_connection(host, port)
             reader, writer = self._streams
             writer.write(request)
             return await read_answer(reader)
 
     def close(self) -> None:
-        """End it; the next request opens another."""
+        """End it; the next request opens another, to the next address."""
+        self._addresses.rotate(-1)
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None

@@ -1,8 +1,8 @@
 """A whole run against the services on Kafka: callers, faults, the drain, the evidence."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,13 +16,29 @@ from tests.faults.effects import flow_file, receiving
 from tests.faults.evidence import Evidence, Snapshot
 from tests.faults.generator import Plan, generating
 from tests.faults.history import History
-from tests.faults.kafka_nemesis import OWNED, SESSION_S, KafkaNemesis
+from tests.faults.kafka_nemesis import OWNED, SESSION_S, Do, KafkaNemesis
 from tests.faults.looking import Looking
 from tests.faults.scenario import evidence_of, note_drained
 from tests.kafka_line import Line, line_on
+from tests.processes import Service
 
 ONE = Durability(replication=1, min_insync=1)
-SNAPSHOT_S = 1.0
+# Two executors keep up with it, also where the machine is busy.
+A_SECOND = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a run stands on: brokers, how durable its topics are, faults of its own."""
+
+    brokers: Cluster
+    durability: Durability = ONE
+    more: Mapping[str, Do] = field(default_factory=dict)
+    # Where clients begin; the brokers themselves where it is empty.
+    servers: Sequence[str] = ()
+    # Pairs of a router and an ingress; callers with keys repeat their requests so often.
+    edges: int = 1
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +71,17 @@ class KafkaTopics:
         )
 
 
+async def _edge(line: Line) -> Service:
+    """One more router, and an ingress before it."""
+    router = await line.start("router", "--grpc", "127.0.0.1:0")
+    place = ("--http", "127.0.0.1:0", "--router", router.grpc)
+    ingress = await line.start("ingress", *place)
+    await ingress.wait_ready()
+    return ingress
+
+
 async def run_kafka_scenario(
-    directory: Path, brokers: Cluster, seed: int, faults: Sequence[str]
+    directory: Path, ground: Ground, seed: int, faults: Sequence[str]
 ) -> Evidence:
     """Do it, and gather what the checker judges; the history is left in the directory."""
     flows = directory / "flows"
@@ -64,27 +89,41 @@ async def run_kafka_scenario(
     async with (
         receiving() as (receiver, url),
         line_on(
-            brokers.servers,
+            ground.servers or ground.brokers.servers,
             flows,
             flows=8,
             partitions=4,
-            durability=ONE,
+            durability=ground.durability,
             flow_of=partial(flow_file, url=url),
             HOOKLINE_KAFKA__SESSION_TIMEOUT_S=str(SESSION_S),
         ) as line,
         line.log() as log,
     ):
-        plan = Plan(line.ingress.http, line.flow_ids, seed, a_second=100)
+        edges = [line.ingress, *[await _edge(line) for _ in range(1, ground.edges)]]
+        plan = Plan(
+            ",".join(edge.http for edge in edges),
+            line.flow_ids,
+            seed,
+            a_second=A_SECOND,
+            repeats=ground.repeats,
+        )
         random = Random(seed)  # noqa: S311 - a seed
         looking, snapshots = Looking(line.topics), list[Snapshot]()
-        topics = KafkaTopics(log, line, brokers)
+        topics = KafkaTopics(log, line, ground.brokers)
         executors = [await line.executor() for _ in range(2)]
         for one in executors:
             await one.wait_metric(OWNED, line.topics.events.partitions / 2)
         with History(directory / "history.jsonl") as history:
             async with generating(plan, history) as generator:
                 nemesis = KafkaNemesis(
-                    line, brokers, generator, history, random, executors
+                    line,
+                    ground.brokers,
+                    generator,
+                    receiver,
+                    history,
+                    random,
+                    executors,
+                    ground.more,
                 )
                 for fault in faults:
                     await nemesis.do([fault])

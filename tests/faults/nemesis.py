@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
+from hookline.cli.log_place import EMBEDDED_PARTITIONS
 from hookline.failpoints import POINTS
 from tests.faults.effects import Receiver
 from tests.faults.generator import Generator
@@ -20,6 +21,8 @@ from tests.faults.subject import Subject
 REACHED_S = 8.0
 NOT_REACHED = " (not reached)"
 PLAIN = ("kill", "stop", "kill-in-step")
+# Passed once a partition at each start: it is armed for a start of its own.
+RESTORING = "executor.while_restoring"
 
 
 Passing = Literal["freeze", "full disk"]
@@ -37,7 +40,7 @@ class Round:
     @property
     def failpoints(self) -> str:
         """What has to be armed when the process starts."""
-        if self.fault not in POINTS:
+        if self.fault not in POINTS or self.fault == RESTORING:
             return ""
         # Commits are made a few times a second, dead letters are few.
         rare = "dead_letter" in self.fault or "commit" in self.fault
@@ -103,6 +106,11 @@ class Nemesis:
         else:
             await self.subject.kill()
         self.receiver.on_effect = None
+        if name == RESTORING:
+            armed = f"{RESTORING}:kill@{1 + one.wait % EMBEDDED_PARTITIONS}"
+            if not await self.subject.start_to_end(armed, REACHED_S):
+                name += NOT_REACHED
+            await self.subject.kill()
         await self.subject.start(failpoints)
         self.history.add(Fault(at_us=at_us, name=name, healed_us=now_us(), crashes=1))
 

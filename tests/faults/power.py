@@ -2,7 +2,7 @@
 
 An apsw VFS over the real one. Beside each file it keeps what is certain to be on the
 platter, and the writes since. At the cut each of those may be there, not be there, or be
-there in part, sector by sector, in any order.
+there in part, sector by sector, in any order; a sector may hold what nobody has written.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,14 +36,19 @@ class Platter:
         """What may be found when the power is back."""
         found = bytearray(self.synced)
         keeps = random.choice((0.0, 0.5, 0.9, 1.0))
+        trashes = random.choice((0.0, 0.0, 0.05, 0.5))
         for offset, written in self.since:
             if written is None:
                 if random.random() < keeps:
                     _apply(found, offset, None)
                 continue
             for start in range(0, len(written), SECTOR):
-                if random.random() < keeps:
-                    _apply(found, offset + start, written[start : start + SECTOR])
+                sector = written[start : start + SECTOR]
+                if random.random() < trashes:
+                    sector = random.randbytes(len(sector))
+                elif random.random() >= keeps:
+                    continue
+                _apply(found, offset + start, sector)
         return bytes(found)
 
     def after_crash(self) -> bytes:

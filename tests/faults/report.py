@@ -1,7 +1,8 @@
 """What a run comes to, in lines for a person."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
 
 from tests.faults.checker import Violation
 from tests.faults.evidence import Evidence
@@ -20,25 +21,77 @@ OVERLAPPING = {lanes_run_in_order.__name__}
 SHOWN = 10
 
 
+class Figures(NamedTuple):
+    """A run, or several, in numbers."""
+
+    accepted: int
+    unknown: int
+    refused: int
+    faults: int
+    lost: int
+    reordered: int
+    overlapping: int
+    violations: int
+    doubled: int
+    effects: int
+    healed_s: float
+    recovered_s: float
+
+    @classmethod
+    def together(cls, runs: Sequence[Self]) -> Self:
+        """Sums; of recoveries the slowest."""
+        columns = list(zip(*runs, strict=True))
+        return cls(
+            *(sum(column) for column in columns[:-2]),
+            *(max(column) for column in columns[-2:]),
+        )
+
+    def __str__(self) -> str:
+        told = (
+            f"{self.accepted} accepted, {self.unknown} unknown, {self.refused} refused"
+        )
+        wrong = f"reordered: {self.reordered}, overlapping: {self.overlapping}"
+        healed = f"{self.healed_s:.2f} s after it was healed"
+        lines = [
+            f"events: {told}",
+            f"faults: {self.faults}",
+            f"lost: {self.lost}, {wrong}, all violations: {self.violations}",
+            f"doubled effects: {self.doubled} of {self.effects}",
+            f"slowest recovery: {healed}, {self.recovered_s:.2f} s in all",
+        ]
+        return "\n".join(lines)
+
+
+def figures(evidence: Evidence, violations: Sequence[Violation]) -> Figures:
+    """What a run comes to."""
+    count = Counter(violation.rule for violation in violations)
+    ends = Counter(type(call.end).__name__ for call in evidence.calls)
+    healed_s, recovered_s = slowest_recovery_s(evidence)
+    return Figures(
+        accepted=ends["Ok"],
+        unknown=ends["Info"],
+        refused=ends["Fail"],
+        faults=len(evidence.faults),
+        lost=_of(count, LOST),
+        reordered=_of(count, REORDERED),
+        overlapping=_of(count, OVERLAPPING),
+        violations=len(violations),
+        doubled=doubled(evidence),
+        effects=len(evidence.effects),
+        healed_s=healed_s,
+        recovered_s=recovered_s,
+    )
+
+
 def report(evidence: Evidence, violations: Iterable[Violation]) -> str:
     """Events, faults, what went wrong, what was done twice, the slowest recovery."""
     violations = list(violations)
-    count = Counter(violation.rule for violation in violations)
     faults = Counter(fault.name for fault in evidence.faults)
-    ends = Counter(type(call.end).__name__.lower() for call in evidence.calls)
-    accepted = f"{ends['ok']} accepted, {ends['info']} unknown, {ends['fail']} refused"
-    kept = f"{len(evidence.logged)} in the log, {len(set(evidence.letters))} dead"
     by_name = ", ".join(f"{name} {n}" for name, n in sorted(faults.items()))
-    wrong = (("lost", LOST), ("reordered", REORDERED), ("overlapping", OVERLAPPING))
-    told = ", ".join(f"{word}: {_of(count, rules)}" for word, rules in wrong)
     lines = [
-        f"events: {accepted}; {kept}",
-        f"faults: {faults.total()} ({by_name})",
-        f"{told}, all violations: {len(violations)}",
-        f"doubled effects: {doubled(evidence)} of {len(evidence.effects)}",
-        "slowest recovery: {:.2f} s after it was healed, {:.2f} s in all".format(
-            *slowest_recovery_s(evidence)
-        ),
+        str(figures(evidence, violations)),
+        f"in the log: {len(evidence.logged)}, dead: {len(set(evidence.letters))}",
+        f"faults by name: {by_name}",
     ]
     lines += [f"  {rule}: {text}" for rule, text in violations[:SHOWN]]
     return "\n".join(lines)

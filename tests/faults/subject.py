@@ -16,7 +16,7 @@ from tests.broker_files import free_ports
 from tests.faults.evidence import Footprint, Snapshot
 from tests.faults.history import now_us
 from tests.faults.looking import Looking, sqlite_file
-from tests.processes import Service, up
+from tests.processes import EndedAtOnceError, Service, up
 
 TOPICS = Topics.with_partitions(EMBEDDED_PARTITIONS)
 SMALLEST_FILE = 4096
@@ -60,6 +60,18 @@ class Subject:
             wrapper=self.wrapper,
         )
         self.service = await self._running.enter_async_context(starting)
+
+    async def start_to_end(self, failpoints: str, seconds: float) -> bool:
+        """Start it so that it ends by itself, perhaps at once; tells whether it does."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.start(failpoints)
+                await self.service.process.wait()
+        except EndedAtOnceError:
+            return True
+        except TimeoutError:
+            return False
+        return True
 
     async def kill(self) -> None:
         """End it as a crash does, and see what it has left."""

@@ -19,7 +19,7 @@ SEEDS = 50
 async def test_a_power_cut_loses_nothing_that_was_accepted(
     tmp_path: Path, seed: int
 ) -> None:
-    """Whatever was not synced is lost or torn; the file opens clean each time."""
+    """Whatever was not synced is lost, torn or trash; the file opens clean each time."""
     assert await lost_by_cuts(tmp_path, seed) == 0
 
 
