@@ -33,7 +33,7 @@ from hookline.cli.options import (
     Token,
 )
 
-SERVICES = ("up", "ingress", "router", "executor")
+SERVICES = ("up", "ingress", "router", "executor", "console")
 
 app = typer.Typer(
     help="Takes any webhook, keeps it, and runs the flow it belongs to.",
@@ -48,6 +48,7 @@ app.add_typer(topics.app, name="topics")
 app.command("ingress")(services.ingress)
 app.command("router")(services.router)
 app.command("executor")(services.executor)
+app.command("console")(services.console)
 app.command("apply")(flows.apply)
 app.command("send")(messages.send)
 app.command("publish")(messages.publish)
