@@ -29,7 +29,6 @@ from benchmarks.line import (
     write_flows,
 )
 from benchmarks.load import (
-    BARE,
     PATIENCE,
     Contender,
     Results,
@@ -38,6 +37,8 @@ from benchmarks.load import (
     measure,
     need_wrk,
     print_noise,
+    print_verdicts,
+    ratios,
     started,
 )
 from tests.brokers import Broker, kafka_cluster
@@ -117,12 +118,6 @@ def calling() -> Iterator[Kind]:
         yield Kind("transform, HTTP", flow, {"target": pid})
 
 
-def ratios(name: str, results: Results) -> list[float]:
-    """To the bare one's rate of the same round."""
-    own, reference = (results[one, CONNECTIONS].rates for one in (name, BARE))
-    return [rate / bare_rate for rate, bare_rate in zip(own, reference, strict=True)]
-
-
 def print_executed(contenders: Sequence[Contender], results: Results) -> None:
     """A line each: accepted, run, run until all had ended; and what each part took."""
     print(
@@ -131,7 +126,7 @@ def print_executed(contenders: Sequence[Contender], results: Results) -> None:
     )
     for contender in contenders:
         found = results[contender.name, CONNECTIONS]
-        ratio = ratios(contender.name, results)
+        ratio = ratios(contender.name, results, CONNECTIONS)
         ended = f"{median(found.ended):,.0f}" if found.ended else ""
         costs = "  ".join(
             f"{part} {median(found.costs[part]):.0f}"
@@ -142,22 +137,6 @@ def print_executed(contenders: Sequence[Contender], results: Results) -> None:
             f"{contender.name:26}{median(found.accepted):>11,.0f}{found.rate:>8,.0f}"
             f"{median(ratio):>9.2f}{max(ratio):>6.2f}{ended:>11}   {costs}"
         )
-
-
-def as_expected(contenders: Sequence[Contender], results: Results) -> bool:
-    good = True
-    for contender in contenders:
-        wanted = EXPECTED.get(contender.name)
-        if wanted is None:
-            continue
-        ratio = median(ratios(contender.name, results))
-        good &= ratio >= wanted
-        verdict = "as expected" if ratio >= wanted else "SHORT"
-        print(
-            f"{contender.name}: {ratio:.2f} of bare at {CONNECTIONS}, "
-            f"expected {wanted:.2f}: {verdict}"
-        )
-    return good
 
 
 def main() -> None:
@@ -183,7 +162,9 @@ def main() -> None:
         print_executed(contenders, results)
         print()
         print_noise(results)
-        good = as_expected(contenders, results)
+        names = {one.name for one in contenders}
+        expected = {name: least for name, least in EXPECTED.items() if name in names}
+        good = print_verdicts(expected, results)
     sys.exit(not good)
 
 

@@ -32,6 +32,9 @@ FLOWS = 200
 STUCK_FLOWS = 500
 AGAIN_S = 20
 PATIENCE_S = 1800.0
+SOME_S = 1.0
+# A look costs the process that is measured.
+LOOK_S = 0.02
 STUCK = """
 id: stuck-{number}
 trigger: {{webhook: {{auth: {{type: none}}}}}}
@@ -112,7 +115,7 @@ def measure(ground: Ground, other: Other, completed: int, unfinished: int) -> Fi
         wait_until(lambda: instance.runner.metric(ENDED) >= completed)
         wait_until(lambda: other.asked["/first"] >= min(unfinished, STUCK_FLOWS))
         held_mb = resident_mb(instance.runner.pid)
-        time.sleep(1.0)  # its commits and checkpoints, as at any moment
+        time.sleep(SOME_S)  # for commits and checkpoints, as at any moment
         os.kill(instance.runner.pid, signal.SIGKILL)
     print(
         f"{ground.name}: {completed:,} events completed and {unfinished:,} unfinished: "
@@ -120,7 +123,7 @@ def measure(ground: Ground, other: Other, completed: int, unfinished: int) -> Fi
         f"{time.monotonic() - appended:.0f} s, the executor held {held_mb:.0f} MB",
         flush=True,
     )
-    time.sleep(1.2 * AGAIN_S)
+    time.sleep(1.2 * AGAIN_S)  # what was unfinished falls due meanwhile
     other.works = True
     return restart(ground, other, unfinished)
 
@@ -132,7 +135,7 @@ def restart(ground: Ground, other: Other, unfinished: int) -> Figures:
         wait_until(lambda: other.begun > 0)
         wait_until(lambda: instance.runner.metric(ENDED) >= unfinished)
         ended = time.monotonic()
-        time.sleep(1.0)  # whether more comes
+        time.sleep(SOME_S)  # in which what has completed would run again
         pid = instance.runner.pid
         return Figures(
             ready - started,
@@ -149,7 +152,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         if time.monotonic() > deadline:
             sys.exit(f"this has not happened within {PATIENCE_S:g} s")
-        time.sleep(0.02)
+        time.sleep(LOOK_S)
 
 
 def write_all_flows(directory: Path, address: str) -> None:

@@ -68,7 +68,12 @@ def trigger_of(
     `limit` is for the body without its content codings. Raises Malformed,
     MissingContentType or TooLarge.
     """
-    head = _Head.of(request, raw=raw)
+    return _trigger_in_line(request, _Head.of(request, raw=raw), limit)
+
+
+def _trigger_in_line(
+    request: event_pb2.Request, head: "_Head", limit: int
+) -> tuple[Trigger, Attachments]:
     body = request.body
     content = InMemory(body)
     if not body and request.method in WITHOUT_BODY:
@@ -97,9 +102,10 @@ async def open_trigger(
     """
     if request.HasField("stored_body"):
         return await _open_stored(request, store, raw=raw, limit=limit)
-    if len(request.body) <= LARGE_BYTES and not is_coded(request):
-        return trigger_of(request, raw=raw, limit=limit)
-    return await in_thread(trigger_of, request, raw=raw, limit=limit)
+    head = _Head.of(request, raw=raw)
+    if len(request.body) <= LARGE_BYTES and not head.encoding:
+        return _trigger_in_line(request, head, limit)
+    return await in_thread(_trigger_in_line, request, head, limit)
 
 
 def gathered_size(request: event_pb2.Request, *, raw: bool, limit: int) -> int:

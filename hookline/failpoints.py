@@ -26,6 +26,7 @@ POINTS: Final[Mapping[str, str]] = {
     "executor.after_step_before_journal": "a step has ended, and nothing is written down",
     "executor.before_dead_letter": "an event has failed, and its letter is not written",
     "executor.after_dead_letter_before_journal": "the letter is durable, its end is not",
+    "executor.after_control_before_acting": "what came of a control is durable, only",
     "executor.after_journal_before_commit": "ends are durable, and not committed",
 }
 ACTIONS: Final[Mapping[str, Callable[[], None]]] = {

@@ -191,6 +191,7 @@ class Flow(Model):
     vars: Mapping[str, Any] = Field(default_factory=dict)
     steps: tuple[Step, ...] = Field(min_length=1)
     on_exhausted: Literal["dead_letter", "hold"] = "dead_letter"
+    on_error: tuple[Step, ...] = ()
 
     @property
     def webhook(self) -> Webhook:

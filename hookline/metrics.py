@@ -193,6 +193,8 @@ class ExecutorMetrics:
         self.completed = executions.labels("completed")
         self.filtered = executions.labels("filtered")
         self.failed = executions.labels("failed")
+        self.skipped = executions.labels("skipped")
+        self.cancelled = executions.labels("cancelled")
         self.attempts_failed = Counter(
             "hookline_attempts_failed",
             "Attempts of steps that have failed",

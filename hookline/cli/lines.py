@@ -15,6 +15,9 @@ import msgspec
 from hookline.v1 import event_pb2, execution_pb2
 
 MOST_WAITING = 10_000
+# Lines of that long are written together: to wake the thread for each one costs the loop
+# more than the line does.
+GATHER_S = 0.02
 PREVIEW = 60
 STATUS = {
     execution_pb2.STATUS_COMPLETED: "completed",
@@ -33,7 +36,7 @@ class EventLines:
         self._waiting: deque[Ended | str] = deque()
         self._left_out = 0
         self._wake = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
 
     def __enter__(self) -> Self:
@@ -46,7 +49,7 @@ class EventLines:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         self._thread.join(timeout=1.0)
 
@@ -75,6 +78,7 @@ class EventLines:
         form = _for_people if self.terminal else _for_programs
         while True:
             self._wake.wait()
+            self._closing.wait(GATHER_S)
             self._wake.clear()
             count = len(self._waiting)
             taken = [self._waiting.popleft() for _ in range(count)]
@@ -87,7 +91,7 @@ class EventLines:
                 self._out.flush()
             except (OSError, ValueError):
                 return  # nobody reads any more; the product goes on
-            if self._closing and not self._waiting:
+            if self._closing.is_set() and not self._waiting:
                 return
 
 

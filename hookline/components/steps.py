@@ -1,6 +1,6 @@
 """A flow's steps with their components: checked when applied, built when run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -27,12 +27,13 @@ class BoundStep:
 def check_steps(flow: Flow, types: Types) -> Iterator[tuple[Place, str]]:
     """The mistakes in what steps say to their components, each with its place."""
     seen: set[str] = set()
-    for number, step in enumerate(flow.steps):
-        if step.id in seen:
-            yield ("steps", number, "id"), f"there is a step {step.id!r} already"
-        seen.add(step.id)
-        for place, text in _check_step(step, types):
-            yield ("steps", number, *place), text
+    for name, steps in (("steps", flow.steps), ("on_error", flow.on_error)):
+        for number, step in enumerate(steps):
+            if step.id in seen:
+                yield (name, number, "id"), f"there is a step {step.id!r} already"
+            seen.add(step.id)
+            for place, text in _check_step(step, types):
+                yield (name, number, *place), text
 
 
 def _check_step(step: Step, types: Types) -> Iterator[tuple[Place, str]]:
@@ -49,15 +50,13 @@ def _check_step(step: Step, types: Types) -> Iterator[tuple[Place, str]]:
 
 
 def build_steps(
-    flow: Flow,
+    steps: Sequence[Step],
     resources: Resources,
     secret: Callable[[str], str],
     types: Types,
 ) -> tuple[BoundStep, ...]:
-    """The steps of a checked flow. `secret` looks secrets up when they are used."""
-    return tuple(
-        _build(step, types[step.use], resources, secret) for step in flow.steps
-    )
+    """Steps of a checked flow. `secret` looks secrets up when they are used."""
+    return tuple(_build(step, types[step.use], resources, secret) for step in steps)
 
 
 def _build(
@@ -74,7 +73,9 @@ def _build(
 
 def secret_names(flow: Flow) -> frozenset[str]:
     """The names of all secrets that a flow's trigger and steps use."""
-    names = set(secret_names_in([dict(step.with_) for step in flow.steps]))
+    names = set(
+        secret_names_in([dict(step.with_) for step in (*flow.steps, *flow.on_error)])
+    )
     for auth in flow.webhook.auth:
         for _, value in auth:
             for one in value if isinstance(value, tuple) else (value,):

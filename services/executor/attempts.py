@@ -5,12 +5,11 @@ that one is due; so is the start of a step that is not repeatable, before it sta
 such a step waits for the body store no start of it is in the journal.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from hookline.components import Effect
 from hookline.components.steps import BoundStep
@@ -19,6 +18,7 @@ from hookline.event import InMemory, Message
 from hookline.flow import Retry
 from hookline.metrics import Metrics
 from hookline.telemetry import get_logger
+from services.executor.bounded import Bounded
 from services.executor.failure import Rests, StepFailed
 from services.executor.tenure import Tenure
 
@@ -44,6 +44,10 @@ class Tries(Protocol):
         self, step_id: str, attempt: int, next_at_us: int, error: str
     ) -> None:
         """An attempt has failed and another one is due."""
+        ...
+
+    def check(self) -> None:
+        """An attempt is about to start. Raises Stopped where none may."""
         ...
 
 
@@ -73,6 +77,7 @@ class Attempts:
         if due_at_us:
             await _wait_until(due_at_us, tenure)
         while True:
+            tries.check()
             try:
                 if not tenure.holds():
                     await tenure.wait_held()
@@ -161,23 +166,24 @@ async def _read_beginnings(message: Message) -> None:
 
 async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
     """One attempt. Raises RetryableError, TerminalError or Unavailable, nothing else."""
-    component = step.component
-    if component.effect is Effect.PURE:
-        return await run_component(step, message)
     try:
-        async with asyncio.timeout(step.timeout_s):
-            return await run_component(step, message)
+        return await run_component(step, message)
     except TimeoutError as error:
         text = f"the step took longer than its timeout of {step.timeout_s:g} s"
-        if component.effect is Effect.ONCE:
+        if step.component.effect is Effect.ONCE:
             raise TerminalError(text, indeterminate=True) from error
         raise RetryableError(text) from error
 
 
 async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
-    """A step once, with no time limit. Raises StepError, or what the component's own is."""
+    """A step once, within its time limit. Raises StepError, Unavailable, TimeoutError."""
     try:
-        return await step.component.run(message)
+        coroutine = step.component.run(message)
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration as done:
+            return cast("Sequence[Message]", done.value)
+        return await Bounded(coroutine, waits_for, step.timeout_s)
     except (RetryableError, TerminalError, Unavailable, TimeoutError):
         raise
     except MissingSecret as error:

@@ -98,7 +98,9 @@ class Commits:
         What is on its way to the journal now, and what comes while parts of a checkpoint
         are written, stands behind it, and is read after a crash.
         """
-        return Bookmark(self._journal.reached + 1, *self._journal.claim)
+        journal = self._journal
+        controls = journal.state.controls.next_offset
+        return Bookmark(journal.reached + 1, *journal.claim, controls=controls)
 
     def _set_bookmark(self, bookmark: Bookmark) -> None:
         self._bookmark = bookmark

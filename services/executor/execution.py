@@ -6,6 +6,7 @@ execution; the event goes whole to the dead letters before it counts as ended, o
 where the flow says so.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
@@ -18,14 +19,16 @@ from hookline.failpoints import failpoint
 from hookline.log import Record
 from hookline.v1 import event_pb2
 from services.executor.attempts import Attempts
-from services.executor.failure import Rests, StepFailed
-from services.executor.flows import Flows
+from services.executor.failure import Rests, StepFailed, Stopped
+from services.executor.flows import BoundFlow, Flows
 from services.executor.journal import Finish, Journal
 from services.executor.lanes import HELD, Rest
+from services.executor.on_error import bare_message, error_message
 from services.executor.opening import first_message
 from services.executor.progress import Progress
 from services.executor.pure_steps import next_applying, run_pure
 from services.executor.room import Room
+from services.executor.running import ENDING, IN_STEPS
 from services.executor.tenure import Tenure
 from services.executor.written_execution import WrittenExecution
 
@@ -61,19 +64,83 @@ class Executions:
             return None
         known = journal.state.open.get(record.offset)
         execution = WrittenExecution(event, record, journal, known)
+        if execution.is_decided():
+            execution.end_as_decided(finish, execution.ran)
+            return None
         if execution.is_held:
             return HELD
+        running = execution.running = journal.running.begin(record.offset)
+        try:
+            rest = await self._run_to_end(event, execution, finish, tenure)
+            if rest is None or not execution.is_decided():
+                return rest
+            execution.end_as_decided(finish)
+        except Stopped:
+            execution.end_as_decided(finish)
+        except asyncio.CancelledError:
+            if not running.take_cut():
+                raise
+            execution.end_as_decided(finish, running.step_with_effects)
+        finally:
+            journal.running.end(record.offset)
+        return None
+
+    async def _run_to_end(
+        self,
+        event: event_pb2.Event,
+        execution: WrittenExecution,
+        finish: Finish,
+        tenure: Tenure,
+    ) -> Rest | None:
+        """To its end, or until it rests; what fails for good is kept."""
         try:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
-            execution.hold = bound.flow.on_exhausted == "hold"
-            with self._room.share() as share:
-                first = await first_message(event, bound, self._bodies, tenure, share)
-                failpoint("executor.before_first_step")
-                await self._go_through(bound.steps, first, execution, tenure, finish)
+        except StepFailed as failure:
+            execution.running.phase = ENDING
+            execution.end_failed(await execution.keep_letter(failure), finish)
+            return None
+        execution.hold = bound.flow.on_exhausted == "hold"
+        with self._room.share() as share:
+            first = None
+            try:
+                runs_as = execution.runs_as
+                first = await first_message(runs_as, bound, self._bodies, tenure, share)
+                first = execution.marked(first)
+                if not execution.is_failing():
+                    failpoint("executor.before_first_step")
+                    await self._go_through(
+                        bound.steps, first, execution, tenure, finish
+                    )
+                    return None
+            except Rests as rests:
+                return Rest(rests.due_at_us)
+            except StepFailed as failure:
+                if not execution.is_failing():
+                    rest = await _fail(failure, bound, execution, finish)
+                    if not execution.is_failing():
+                        return rest
+            first = first or bare_message(event, bound)
+            return await self._tell(bound, first, execution, finish, tenure)
+
+    async def _tell(
+        self,
+        bound: BoundFlow,
+        first: Message,
+        execution: WrittenExecution,
+        finish: Finish,
+        tenure: Tenure,
+    ) -> Rest | None:
+        """Run the steps of `on_error`; its dead letter is kept, whatever they come to."""
+        ended = execution.ended_failing
+        try:
+            progress = execution.resume(error_message(first, ended))
+            await self._run(bound.on_error, progress, execution, tenure)
         except Rests as rests:
             return Rest(rests.due_at_us)
         except StepFailed as failure:
-            return await execution.fail_for_good(failure, finish)
+            where = f"step {failure.step_id!r}: " if failure.step_id else ""
+            ended.on_error = f"{where}{failure}"
+        execution.end_failed(ended, finish)
         return None
 
     async def _go_through(
@@ -104,13 +171,15 @@ class Executions:
         tenure: Tenure,
     ) -> None:
         """Take all messages through the steps that are before them."""
+        running = execution.running
+        running.phase = IN_STEPS
         while progress.waiting:
             index, _, message = progress.next()
             index = next_applying(steps, index, message)
             if index == len(steps):
                 progress.passed_last()
                 continue
-            step = steps[index]
+            step = running.step = steps[index]
             out, attempts = await self._attempts.run(
                 step, message.derive(step_id=step.id), tenure, execution
             )
@@ -120,3 +189,18 @@ class Executions:
             if not pure and progress.goes_on(len(steps)):
                 await execution.write_step(step.id, tenure)
                 failpoint("executor.between_steps")
+
+
+async def _fail(
+    failure: StepFailed, bound: BoundFlow, execution: WrittenExecution, finish: Finish
+) -> Rest | None:
+    """Hold it, or keep its dead letter; then it ends, or its `on_error` begins."""
+    execution.running.phase = ENDING
+    if execution.hold:
+        return await execution.hold_back(failure)
+    ended = await execution.keep_letter(failure)
+    if bound.on_error:
+        await execution.begin_on_error(ended)
+    else:
+        execution.end_failed(ended, finish)
+    return None

@@ -19,3 +19,7 @@ class Rests(Exception):
     def __init__(self, due_at_us: int) -> None:
         super().__init__()
         self.due_at_us = due_at_us
+
+
+class Stopped(Exception):
+    """A person has decided that no step of it starts any more; its end says so."""

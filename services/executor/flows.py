@@ -1,6 +1,7 @@
 """Flows ready to run, by version; built once, when their first event comes."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ class BoundFlow:
 
     flow: Flow
     steps: tuple[BoundStep, ...]
+    on_error: tuple[BoundStep, ...] = ()
 
 
 class Flows:
@@ -65,10 +67,15 @@ class Flows:
     def _build(self, stored: flow_pb2.Flow) -> BoundFlow:
         flow = _flow_of(stored)
         try:
-            steps = build_steps(flow, self._resources, self._secrets.get, self._types)
+            build = partial(
+                build_steps,
+                resources=self._resources,
+                secret=self._secrets.get,
+                types=self._types,
+            )
+            return BoundFlow(flow, build(flow.steps), build(flow.on_error))
         except (KeyError, ValidationError) as error:
             raise _unbuildable(stored, error) from error
-        return BoundFlow(flow, steps)
 
     async def _wait_for_version(
         self, flow_id: str, version: int, tenure: Tenure

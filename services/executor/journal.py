@@ -17,9 +17,10 @@ from hookline.log import Log, Position, Record
 from hookline.metrics import Metrics
 from hookline.telemetry import Sampled, get_logger
 from hookline.topics import Topics
-from hookline.v1 import event_pb2, execution_pb2
+from hookline.v1 import control_pb2, event_pb2, execution_pb2
 from services.executor.in_order import InOrder
 from services.executor.restore import Restored, key_in
+from services.executor.running import RunningExecutions
 
 REASON_LIMIT = 4096
 logger = get_logger(__name__)
@@ -37,6 +38,8 @@ class Ended:
     result: bytes = b""
     step: str = ""
     reason: str = ""
+    indeterminate: bool = False
+    on_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Journal:
     """Appends to `executions` and `dead_letters`; tries until the log takes it.
 
     One partition's, under one claim. `state` is what it says; `reached` is the highest
-    offset of its records that is durable, `records` how many are.
+    offset of its records that is durable, `records` how many are. `running` are the
+    executions that its next records will speak of.
     """
 
     def __init__(self, journals: Journals, restored: Restored) -> None:
@@ -70,6 +74,7 @@ class Journal:
         self._stamp = restored.claim.stamp
         self.claim = restored.claim
         self.state = restored.state
+        self.running = RunningExecutions()
         self.reached = restored.reached
         self._key = key_in(restored.partition, topics.executions.partitions)
         self.records = 0
@@ -91,9 +96,8 @@ class Journal:
         self._count(event, message)
         if self._listener is not None:
             self._listener(event, message)
-        if record.offset in self.state.open:
-            finish = partial(self._end, record.offset, finish)
-        self._write(record.key, entry, finish)
+        # A control may speak of it until its end is durable, of one with no record, too.
+        self._write(record.key, entry, partial(self._end, record.offset, finish))
 
     def _end(self, offset: int, finish: Finish) -> None:
         self.state.end(offset)
@@ -117,6 +121,30 @@ class Journal:
         self._write(record.key, entry, written.set)
         await written.wait()
 
+    async def write_control(
+        self,
+        record: Record,
+        taken: execution_pb2.ControlTaken,
+        control: control_pb2.Control,
+    ) -> None:
+        """Write down what came of a control; returns when it is durable.
+
+        From here on the execution is what the control has made of it, and it is not
+        carried out again from when it is durable.
+        """
+        entry = execution_pb2.JournalEntry(
+            event_id=control.event_id,
+            flow_id=control.flow_id,
+            event_offset=control.event_offset,
+            control=taken,
+        )
+        if taken.HasField("progress"):
+            self.state.move(control.event_offset, taken.progress)
+        written = asyncio.Event()
+        self._write(record.key, entry, written.set)
+        await written.wait()
+        self.state.controls.take(taken)
+
     async def write_checkpoint(self, checkpoint: execution_pb2.Checkpoint) -> None:
         """Write down a part of a checkpoint; returns when it is durable."""
         entry = execution_pb2.JournalEntry(checkpoint=checkpoint)
@@ -130,29 +158,22 @@ class Journal:
         value = self._stamp + entry.SerializeToString()
         self._executions.append(key, value, partial(self._kept, finish))
 
-    async def write_failed(
-        self,
-        event: event_pb2.Event,
-        record: Record,
-        ended: Ended,
-        finish: Finish,
-        *,
-        indeterminate: bool,
+    async def keep_letter(
+        self, event: event_pb2.Event, record: Record, ended: Ended
     ) -> None:
-        """Keep the dead letter; then, and only then, write the end down."""
+        """Keep an event as a dead letter; only then may its end be written down."""
         letter = execution_pb2.DeadLetter(
             event=event,
             step=ended.step,
             reason=sendable(ended.reason),
             attempts=ended.attempts,
-            indeterminate=indeterminate,
+            indeterminate=ended.indeterminate,
             failed_at_us=time.time_ns() // 1000,
             event_offset=record.offset,
         )
         failpoint("executor.before_dead_letter")
         await self._keep_letter(record, letter)
         failpoint("executor.after_dead_letter_before_journal")
-        self.write_ended(event, record, ended, finish)
 
     async def write_unreadable(
         self, record: Record, reason: str, finish: Finish
@@ -206,6 +227,10 @@ class Journal:
                 metrics.completed.inc()
             case execution_pb2.STATUS_FILTERED:
                 metrics.filtered.inc()
+            case execution_pb2.STATUS_SKIPPED:
+                metrics.skipped.inc()
+            case execution_pb2.STATUS_CANCELLED:
+                metrics.cancelled.inc()
             case _:
                 metrics.failed.inc()
         metrics.duration.observe((ended.ended_at_us - event.accepted_at_us) / 1e6)
@@ -220,6 +245,8 @@ def _ended_message(ended: Ended) -> execution_pb2.ExecutionEnded:
         result=ended.result,
         step=ended.step,
         reason=sendable(ended.reason) if ended.reason else "",
+        indeterminate=ended.indeterminate,
+        on_error=sendable(ended.on_error) if ended.on_error else "",
     )
 
 

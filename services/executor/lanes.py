@@ -138,6 +138,15 @@ class Lanes:
             return False
         return True
 
+    def holds(self, _key: bytes, offset: int) -> bool:
+        """Whether an event of a lane has been read, and its end is not durable."""
+        return self._watermark.is_open(offset)
+
+    @property
+    def read_to(self) -> int:
+        """Events from here on have not been read; 0 where none has been."""
+        return self._watermark.read_to
+
     @property
     def unfinished(self) -> int:
         """How many events have not ended."""

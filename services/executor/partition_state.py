@@ -13,6 +13,7 @@ from typing import Final
 from hookline.claims import UNCLAIMED, Claim, Fence
 from hookline.v1 import execution_pb2
 from services.executor.progress import merge
+from services.executor.taken_controls import TakenControls
 
 PART_BYTES: Final = 256 * 1024
 OFFSET_BYTES: Final = 5
@@ -34,6 +35,7 @@ class PartitionState:
         # Of events that are yet to be read again; whoever reads one takes it out.
         self.ended: set[int] = set()
         self.open: dict[int, execution_pb2.ExecutionProgress] = {}
+        self.controls = TakenControls()
         # Records that stand before the part of a checkpoint that they go on from.
         self._early: dict[int, list[execution_pb2.ExecutionProgress]] = {}
 
@@ -48,6 +50,10 @@ class PartitionState:
                 self._move(entry.event_offset, entry.progress)
             case "checkpoint":
                 self._take_part(entry.checkpoint)
+            case "control":
+                self.controls.take(entry.control)
+                if entry.control.HasField("progress"):
+                    self._move(entry.event_offset, entry.control.progress)
 
     def _take_part(self, checkpoint: execution_pb2.Checkpoint) -> None:
         match checkpoint.WhichOneof("section"):
@@ -61,6 +67,8 @@ class PartitionState:
                     known = self.open.get(one.event_offset)
                     if known is None or known.number < one.progress.number:
                         self._put(one.event_offset, one.progress)
+            case "controls":
+                self.controls.take_part(checkpoint.controls)
 
     def _end(self, offset: int) -> None:
         if offset >= self._committed:
@@ -97,6 +105,11 @@ class PartitionState:
         """An end that an owner has written down is durable."""
         self.open.pop(offset, None)
 
+    @property
+    def committed(self) -> int:
+        """Where the commit stood: the events from here on are read."""
+        return self._committed
+
     def take_ended(self, offset: int) -> bool:
         """Whether an event that is read has ended already."""
         if offset not in self.ended:
@@ -113,7 +126,11 @@ class PartitionState:
 
         Ends are those of now, executions are as they are when their part is asked for.
         """
-        return chain(self._ended_parts(self.ended.union(ended)), self._open_parts())
+        return chain(
+            self._ended_parts(self.ended.union(ended)),
+            self._open_parts(),
+            self.controls.checkpoint(),
+        )
 
     def _ended_parts(self, ended: set[int]) -> Iterator[execution_pb2.Checkpoint]:
         offsets = sorted(ended)

@@ -173,6 +173,11 @@ def merge(
         known.ClearField(doing)
         if change.HasField(doing):
             getattr(known, doing).CopyFrom(getattr(change, doing))
+    for lasting in ("decided", "edited", "failing"):
+        if change.HasField(lasting):
+            getattr(known, lasting).CopyFrom(getattr(change, lasting))
+            if lasting != "decided":
+                known.ClearField("moved")  # other steps, or the same ones anew
     if change.HasField("moved"):
         _move(known.moved, change.moved)
     return known

@@ -35,6 +35,7 @@ class Bookmark(msgspec.Struct, frozen=True):
     journal: int = 0
     epoch: int = 0
     owner: int = 0
+    controls: int = 0
 
     @property
     def claim(self) -> Claim:
@@ -85,6 +86,7 @@ class Restorer:
         committed = assignment.committed
         bookmark = bookmark_of(committed)
         state = PartitionState(committed.offset if committed else 0, bookmark.claim)
+        state.controls.next_offset = bookmark.controls
         reading = _Reading(self._log, self._topic, assignment.partition, state)
         reading.position = bookmark.journal
         owner = new_owner()

@@ -11,6 +11,7 @@ from hookline.metrics import Metrics
 from hookline.telemetry import get_logger
 from hookline.topics import Topics
 from services.executor.commits import Commits, Pace
+from services.executor.controlling import Controls
 from services.executor.execution import Executions
 from services.executor.journal import Journal, Journals
 from services.executor.lag import Lag
@@ -71,14 +72,17 @@ class Executor:
         metrics.unfinished.set_function(lambda: self.unfinished)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
+        self._controls = Controls(log, topics)
 
     async def run(self) -> None:
         """Take partitions as they are assigned, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(self._lag.follow())
+            looking = tasks.create_task(self._controls.look())
             async for assignment in self._log.assignments(self._topic, GROUP):
                 tasks.create_task(self._consume(assignment))
             following.cancel()
+            looking.cancel()
 
     @property
     def unfinished(self) -> int:
@@ -122,11 +126,12 @@ class Executor:
         bookmark: Bookmark,
         tasks: asyncio.TaskGroup,
     ) -> None:
+        tenure = Tenure(assignment.owned)
         lanes = Lanes(
             partial(self._executions.execute, journal),
             tasks,
             self._slots,
-            Tenure(assignment.owned),
+            tenure,
             most_unfinished=self._limits.unfinished_per_partition,
             share_bytes=self._share_bytes,
             take_ended=journal.state.take_ended,
@@ -136,10 +141,14 @@ class Executor:
         committer = tasks.create_task(commits.run())
         stopper = tasks.create_task(_stop_at_end(assignment, lanes))
         try:
+            partition = assignment.partition
             with self._lag.counting(assignment, lambda: lanes.commit_offset):
-                async for records in assignment.records():
-                    lanes.add(records)
-                    await lanes.wait_for_room()
+                async with self._controls.carrying_out(
+                    partition, journal, lanes, tenure, tasks
+                ):
+                    async for records in assignment.records():
+                        lanes.add(records)
+                        await lanes.wait_for_room()
             await lanes.drain(self._limits.handover_s if assignment.owned() else 0.0)
         finally:
             self._lanes.discard(lanes)

@@ -25,6 +25,16 @@ class Watermark:
             moved = True
         return moved
 
+    def is_open(self, offset: int) -> bool:
+        """Whether an event has been read and has not ended."""
+        first = self._open[0] if self._open else self.read_to
+        return first <= offset < self.read_to and offset not in self._finished
+
+    @property
+    def read_to(self) -> int:
+        """Events from here on have not been read."""
+        return self._next or 0
+
     @property
     def finished(self) -> frozenset[int]:
         """What has ended above the lowest unfinished offset."""

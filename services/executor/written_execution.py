@@ -12,11 +12,13 @@ from hookline.event import Message
 from hookline.log import Record
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, execution_pb2
+from services.executor.decided import edited_event, end_decided, ended_failing
 from services.executor.failure import StepFailed
 from services.executor.journal import Ended, Finish, Journal, sendable
 from services.executor.lanes import HELD, Rest
 from services.executor.progress import Progress, shown
 from services.executor.pure_steps import Reached
+from services.executor.running import Running
 from services.executor.step_messages import MOST_BYTES
 from services.executor.tenure import Tenure
 
@@ -42,17 +44,41 @@ class WrittenExecution:
         self._record = record
         self._journal = journal
         self._known = known
-        self._number = known.number if known else 0
-        self._started_at_us = known.started_at_us if known else time.time_ns() // 1000
+        started_at_us = known.started_at_us if known else 0
+        self._started_at_us = started_at_us or time.time_ns() // 1000
         self._progress: Progress | None = None
         self._failed: execution_pb2.AttemptFailed | None = None
         # Whether the flow keeps what has failed until a person decides.
         self.hold = False
+        self.running = Running(None)
 
     @property
     def is_new(self) -> bool:
         """Whether the journal knows nothing of it."""
         return self._known is None
+
+    def is_decided(self) -> bool:
+        """Whether a person has decided that it ends."""
+        known = self._known_now
+        return known is not None and known.HasField("decided")
+
+    def is_failing(self) -> bool:
+        """Whether it has failed for good, its letter kept, and its end not yet."""
+        return self._known is not None and self._known.HasField("failing")
+
+    @property
+    def runs_as(self) -> event_pb2.Event:
+        """The event; where a person has edited it, as that has left it."""
+        known = self._known
+        if known is None or not known.HasField("edited"):
+            return self._event
+        return edited_event(self._event, known.edited.edit)
+
+    @property
+    def ran(self) -> str:
+        """The step that may have run when the executor before stopped."""
+        assert self._known is not None  # noqa: S101 - the caller has looked
+        return self._known.decided.step or self._known.started.step
 
     @property
     def is_held(self) -> bool:
@@ -98,6 +124,10 @@ class WrittenExecution:
         self._failed = None
         return failed.attempt + 1, failed.next_at_us
 
+    def check(self) -> None:
+        """Pass a place where it may stop. Raises Stopped where it is to."""
+        self.running.check()
+
     async def start(self, step_id: str, attempt: int) -> None:
         """A step that is not repeatable is about to start."""
         entry = self._entry(None)
@@ -126,34 +156,68 @@ class WrittenExecution:
             raise StepFailed(step_id, 0, error) from error
         await self._write(self._entry(moved))
 
-    async def fail_for_good(self, failure: StepFailed, finish: Finish) -> Rest | None:
-        """Keep it as a dead letter and end it, or hold it."""
+    async def hold_back(self, failure: StepFailed) -> Rest:
+        """Keep it as it is until a person decides."""
+        entry = self._entry(None)
+        held = entry.held
+        held.step, held.reason = failure.step_id, sendable(str(failure))
+        held.attempts = self._attempts + failure.attempts
+        held.indeterminate = failure.indeterminate
+        held.held_at_us = time.time_ns() // 1000
+        await self._write(entry)
+        logger.error(
+            "execution.held",
+            event_id=self._event.id,
+            flow_id=self._event.flow_id,
+            step=held.step,
+            reason=held.reason,
+        )
+        return HELD
+
+    async def keep_letter(self, failure: StepFailed) -> Ended:
+        """Keep it as a dead letter; gives the end that may be written down then."""
         attempts = self._attempts + failure.attempts
-        if self.hold:
-            entry = self._entry(None)
-            held = entry.held
-            held.step, held.reason = failure.step_id, sendable(str(failure))
-            held.attempts, held.indeterminate = attempts, failure.indeterminate
-            held.held_at_us = time.time_ns() // 1000
-            await self._write(entry)
-            logger.error(
-                "execution.held",
-                event_id=self._event.id,
-                flow_id=self._event.flow_id,
-                step=held.step,
-                reason=held.reason,
-            )
-            return HELD
         ended = Ended(FAILED, self._started_at_us, attempts)
         ended.step, ended.reason = failure.step_id, str(failure)
-        await self._journal.write_failed(
-            self._event,
-            self._record,
-            ended,
-            finish,
-            indeterminate=failure.indeterminate,
-        )
-        return None
+        ended.indeterminate = failure.indeterminate
+        await self._journal.keep_letter(self._event, self._record, ended)
+        return ended
+
+    def marked(self, first: Message) -> Message:
+        """The first message; steps of an edited event have idempotency keys of its own."""
+        known = self._known
+        if known is None or not known.HasField("edited"):
+            return first
+        return first.derive(item=f"edit{known.edited.number}")
+
+    async def begin_on_error(self, ended: Ended) -> None:
+        """Its dead letter is kept, and the steps of `on_error` are to run."""
+        self._progress = None
+        entry = self._entry(None)
+        entry.attempts = 0
+        failing = entry.failing
+        failing.step, failing.reason = ended.step, sendable(ended.reason)
+        failing.attempts, failing.indeterminate = ended.attempts, ended.indeterminate
+        await self._write(entry)
+        self._known = self._known_now
+
+    @property
+    def ended_failing(self) -> Ended:
+        """The end of what has failed, as the journal has it."""
+        assert self._known is not None  # noqa: S101 - the caller has looked
+        return ended_failing(self._known)
+
+    def end_failed(self, ended: Ended, finish: Finish) -> None:
+        """Write its end down: it has failed for good."""
+        self._journal.write_ended(self._event, self._record, ended, finish)
+
+    def end_as_decided(self, finish: Finish, ran: str = "") -> None:
+        """Write its end down: a person has decided it; `ran` is the step it was cut in."""
+        known = self._known_now
+        assert known is not None  # noqa: S101 - the decision is known
+        ended = end_decided(known, ran)
+        ended.started_at_us = self._started_at_us
+        self._journal.write_ended(self._event, self._record, ended, finish)
 
     def complete_pure(self, reached: Reached, finish: Finish) -> None:
         """Write its end down: all its steps were pure."""
@@ -177,6 +241,11 @@ class WrittenExecution:
     def _progress_so_far(self) -> Progress:
         assert self._progress is not None  # noqa: S101 - it has begun
         return self._progress
+
+    @property
+    def _known_now(self) -> execution_pb2.ExecutionProgress | None:
+        """All its records; a control may have written one of them meanwhile."""
+        return self._journal.state.open.get(self._record.offset)
 
     @property
     def _attempts(self) -> int:
@@ -205,9 +274,9 @@ class WrittenExecution:
     def _entry(
         self, moved: execution_pb2.MessagesMoved | None
     ) -> execution_pb2.ExecutionProgress:
-        self._number += 1
+        known = self._known_now
         return execution_pb2.ExecutionProgress(
-            number=self._number,
+            number=known.number + 1 if known else 1,
             started_at_us=self._started_at_us,
             attempts=self._attempts,
             moved=moved,
