@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from hookline.cli import (
+    dead_letters,
     events,
     flows,
     messages,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(rejections.app, name="rejections")
 app.add_typer(topics.app, name="topics")
 app.command("ingress")(services.ingress)

@@ -17,6 +17,7 @@ from hookline.cli.wiring import Shared, admin_of, following, sharing
 from hookline.errors import BadConfiguration
 from hookline.metrics import ConsoleMetrics, Metrics, ProcessMetrics
 from hookline.settings import Settings
+from services.console.asking import Asking
 from services.console.execution_service import add_executions
 from services.console.following import Following
 from services.console.history import History
@@ -89,7 +90,7 @@ async def showing(
             task = tasks.create_task(index_follows.run())
 
             def add(server: grpc.aio.Server) -> str:
-                return add_executions(history, replays, server)
+                return add_executions(history, Asking(history), replays, server)
 
             try:
                 yield add

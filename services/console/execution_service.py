@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 
-from hookline.errors import Unavailable
-from hookline.v1 import execution_pb2, execution_pb2_grpc
-from services.console.history import Filter, History
+from hookline.errors import Malformed, TooLarge, Unavailable
+from hookline.v1 import control_pb2, execution_pb2, execution_pb2_grpc
+from services.console.asking import Asking, Settled
+from services.console.history import Filter, History, Unknown
 from services.console.index_queries import BadFilter, Page
-from services.console.replays import Replays, Unknown
+from services.console.replays import Replays
 from services.console.shown import answer_of, letter_summary, summary_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -22,8 +23,9 @@ MOST_IDS = 1000
 class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
     """Translates between gRPC, the history, and what acts on events."""
 
-    def __init__(self, history: History, replays: Replays) -> None:
+    def __init__(self, history: History, asking: Asking, replays: Replays) -> None:
         self._history = history
+        self._asking = asking
         self._replays = replays
 
     async def ListEvents(  # noqa: N802 - the method's name in the proto
@@ -50,7 +52,7 @@ class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
         async with _answering(context):
             known = await self._history.find(request.event_id)
             if known is None:
-                await _abort_unknown(context, request.event_id)
+                raise Unknown.event(request.event_id)
             return answer_of(known)
 
     async def TailEvents(  # noqa: N802 - the method's name in the proto
@@ -83,15 +85,50 @@ class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
         async with _answering(context):
             found = await self._history.find_letter(request.id)
             if found is None:
-                await context.abort(
-                    grpc.StatusCode.NOT_FOUND,
+                raise Unknown(
                     f"There is no dead letter {request.id!r}; `hookline dead-letters "
-                    "list` has them all.",
+                    "list` has them all."
                 )
             row, letter, replays = found
             return execution_pb2.GetDeadLetterResponse(
                 summary=letter_summary(row, replays), dead_letter=letter
             )
+
+    async def RetryEvent(  # noqa: N802 - the method's name in the proto
+        self, request: execution_pb2.RetryEventRequest, context: Context
+    ) -> execution_pb2.RetryEventResponse:
+        """Make the next attempt now."""
+        control = control_pb2.Control(retry_now=control_pb2.RetryNow())
+        async with _answering(context):
+            asked = await self._asking.ask(request.event_id, control)
+            return execution_pb2.RetryEventResponse(asked=asked)
+
+    async def SkipEvent(  # noqa: N802 - the method's name in the proto
+        self, request: execution_pb2.SkipEventRequest, context: Context
+    ) -> execution_pb2.SkipEventResponse:
+        """End an event as skipped."""
+        control = control_pb2.Control(skip=control_pb2.Skip())
+        async with _answering(context):
+            asked = await self._asking.ask(request.event_id, control)
+            return execution_pb2.SkipEventResponse(asked=asked)
+
+    async def CancelEvent(  # noqa: N802 - the method's name in the proto
+        self, request: execution_pb2.CancelEventRequest, context: Context
+    ) -> execution_pb2.CancelEventResponse:
+        """End an event as cancelled."""
+        control = control_pb2.Control(cancel=control_pb2.Cancel())
+        async with _answering(context):
+            asked = await self._asking.ask(request.event_id, control)
+            return execution_pb2.CancelEventResponse(asked=asked)
+
+    async def EditAndRetryEvent(  # noqa: N802 - the method's name in the proto
+        self, request: execution_pb2.EditAndRetryEventRequest, context: Context
+    ) -> execution_pb2.EditAndRetryEventResponse:
+        """Begin an event anew with another body, or other headers."""
+        control = control_pb2.Control(edit_and_retry=request.edit)
+        async with _answering(context):
+            asked = await self._asking.ask(request.event_id, control)
+            return execution_pb2.EditAndRetryEventResponse(asked=asked)
 
     async def ReplayEvents(  # noqa: N802 - the method's name in the proto
         self, request: execution_pb2.ReplayEventsRequest, context: Context
@@ -127,18 +164,12 @@ async def _answering(context: Context) -> AsyncIterator[None]:
         yield
     except Unavailable as error:
         await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-    except BadFilter as error:
+    except (BadFilter, Malformed, TooLarge) as error:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except Settled as error:
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
     except Unknown as error:
         await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-
-
-async def _abort_unknown(context: Context, event_id: str) -> NoReturn:
-    await context.abort(
-        grpc.StatusCode.NOT_FOUND,
-        f"There is no event {event_id!r}; `hookline events list` has the newest.",
-    )
-    raise AssertionError("abort raises")
 
 
 def _limit(limit: int) -> int:
@@ -151,9 +182,11 @@ def _check(wanted: Filter) -> None:
         raise BadFilter(f"At most {MOST_IDS:,} ids at once: ask in several calls.")
 
 
-def add_executions(history: History, replays: Replays, server: grpc.aio.Server) -> str:
+def add_executions(
+    history: History, asking: Asking, replays: Replays, server: grpc.aio.Server
+) -> str:
     """Add the service to a server; gives its full name."""
     execution_pb2_grpc.add_ExecutionServiceServicer_to_server(
-        ExecutionServicer(history, replays), server
+        ExecutionServicer(history, asking, replays), server
     )
     return execution_pb2.DESCRIPTOR.services_by_name["ExecutionService"].full_name

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
 
+from hookline.errors import Error
 from hookline.log import Log, Record, Topic
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
@@ -21,6 +22,17 @@ from services.console.tailing import tail
 MOST_TIMELINE: Final = 200
 Filter = execution_pb2.EventFilter
 Found = TypeVar("Found")
+
+
+class Unknown(Error):
+    """There is no such event, dead letter, or replay; the text says where to look."""
+
+    @classmethod
+    def event(cls, event_id: str) -> "Unknown":
+        """There is no event with this id."""
+        return cls(
+            f"There is no event {event_id!r}; `hookline events list` has the newest."
+        )
 
 
 @dataclass(frozen=True, slots=True)

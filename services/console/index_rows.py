@@ -142,6 +142,10 @@ class Rows:
             case "progress":
                 self._stand(place, _under_way(entry.progress))
                 self.happened.add((place, record.offset))
+            case "control":
+                if entry.control.HasField("progress"):
+                    self._stand(place, _under_way(entry.control.progress))
+                self.happened.add((place, record.offset))
             case "checkpoint":
                 self._take_open(record.partition, entry.checkpoint.open.executions)
 

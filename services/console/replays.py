@@ -22,7 +22,7 @@ from hookline.event import new_event_id
 from hookline.log import partition_of
 from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2, execution_pb2
-from services.console.history import History
+from services.console.history import History, Unknown
 
 DEFAULT_RATE: Final = 50
 MOST_RATE: Final = 10_000
@@ -39,10 +39,6 @@ GO_ON: Final = (
 # The place of an event; of a dead letter its own offset, too.
 Wanted = tuple[int, int | None]
 logger = get_logger(__name__)
-
-
-class Unknown(Error):
-    """There is no such replay."""
 
 
 class LeftOut(Error):

@@ -92,6 +92,9 @@ def _timeline(
         shown = execution_pb2.TimelineEntry(at_us=record.appended_at_ms * 1000)
         if entry.HasField("ended"):
             shown.ended.CopyFrom(entry.ended)
+        elif entry.HasField("control"):
+            shown.control.CopyFrom(entry.control)
+            shown.control.ClearField("progress")
         elif not _show_progress(entry.progress, shown):
             continue
         yield shown
