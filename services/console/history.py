@@ -123,7 +123,8 @@ class History:
 
     async def find(self, event_id: str) -> Known | None:
         """Everything that is known of an event. Raises Unavailable."""
-        row = await self.row(event_id)
+        await self.following.wait_current()
+        row = await self._ask(queries.find, event_id)
         if row is None:
             return None
         letter = await self._ask(queries.letter_at, row.place)
