@@ -6,7 +6,7 @@ where somebody asks what has just happened.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
@@ -103,8 +103,8 @@ class Following:
             self.behind = sum(
                 max(0, one.end - self._next(key, one)) for key, one in bounds.items()
             )
-            for topic in self._topics:
-                await self._read(topic, bounds)
+            async for read in self._read(bounds):
+                await self._take(read, bounds)
             await self._forget(bounds)
         finally:
             for one in waiting:
@@ -126,27 +126,28 @@ class Following:
     def _next(self, key: Key, bounds: Bounds) -> int:
         return max(self._filling.next(key), bounds.start)
 
-    async def _read(self, topic: Topic, bounds: Mapping[Key, Bounds]) -> None:
+    async def _read(self, bounds: Mapping[Key, Bounds]) -> AsyncIterator[Read]:
+        """What there is, in parts; an event and its end are mostly in the same."""
         read: Read = []
         records = size = 0
-        for partition in range(topic.partitions):
-            key = topic.name, partition
-            start = self._next(key, bounds[key])
-            end = min(bounds[key].end, start + MOST_A_ROUND)
-            if start >= end:
-                continue
-            async for batch in self._log.read(topic, partition, start, end):
-                read.append((key, batch))
-                records += len(batch)
-                size += sum(len(record.value or b"") for record in batch)
-                if records >= BATCH_RECORDS or size >= BATCH_BYTES:
-                    await self._take(read, bounds)
-                    read, records, size = [], 0, 0
-        await self._take(read, bounds)
+        for topic in self._topics:
+            for partition in range(topic.partitions):
+                key = topic.name, partition
+                start = self._next(key, bounds[key])
+                end = min(bounds[key].end, start + MOST_A_ROUND)
+                if start >= end:
+                    continue
+                async for batch in self._log.read(topic, partition, start, end):
+                    read.append((key, batch))
+                    records += len(batch)
+                    size += sum(len(record.value or b"") for record in batch)
+                    if records >= BATCH_RECORDS or size >= BATCH_BYTES:
+                        yield read
+                        read, records, size = [], 0, 0
+        if read:
+            yield read
 
     async def _take(self, read: Read, bounds: Mapping[Key, Bounds]) -> None:
-        if not read:
-            return
         starts = {
             partition: bounds[self._events.name, partition].start
             for partition in range(self._events.partitions)
