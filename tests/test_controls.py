@@ -1,18 +1,26 @@
 """What people decide about single events: at once, once, and through restarts."""
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from hookline.components import component_types
+from hookline.claims import Claim
+from hookline.components import Effect, Resources, component_types
+from hookline.components import Parameters as NoParameters
 from hookline.controls import ask
+from hookline.event import Message
 from hookline.v1 import control_pb2, event_pb2, execution_pb2
 from tests.caller import Answer
 from tests.instance import Instance, running
 from tests.other_system import Other, another_system, calling
+from tests.processes import run
 from tests.test_crashes import (
     ONE_PARTITION,
     Post,
@@ -21,6 +29,7 @@ from tests.test_crashes import (
     is_held,
     journal,
     shown,
+    write,
     written,
 )
 from tests.test_executions import dead_letters
@@ -129,8 +138,8 @@ async def test_what_may_be_done_already_is_sent_again_once_for_each_time_of_aski
     """Of a step that is not repeatable; a control that is there twice is one."""
     Post.sent, Post.hang = [], True
     types = {**component_types(), "post": Post}
-    run = running(tmp_path, POSTING, environment=ONE_PARTITION, types=types)
-    async with run as hookline:
+    starting = running(tmp_path, POSTING, environment=ONE_PARTITION, types=types)
+    async with starting as hookline:
         answer = await hookline.send("posting", b"{}")
         await until_asked(partial(is_held, hookline, id_in(answer)))
         retry = decision("retry_now")
@@ -371,3 +380,102 @@ async def test_a_decision_outlives_a_crash(tmp_path: Path, other: Other) -> None
     assert ended.status == CANCELLED
     assert len(found) == 1
     assert [call.body["got"] for call in other.calls] == [1, 1]
+
+
+async def test_a_kill_between_a_decision_and_what_follows_changes_neither(
+    tmp_path: Path, other: Other
+) -> None:
+    """What came of it is in the journal: the attempt is made after a start, once."""
+    other.statuses["call"] = [503, 200]
+    flow = waiting(other)
+    async with running(tmp_path, flow, environment=ONE_PARTITION) as before:
+        answer = await before.send("calling", b"{}")
+        await until_asked(partial(has_failed, before))
+    quiet = running(tmp_path, environment=ONE_PARTITION, executor=False)
+    async with quiet as before:
+        await decide(before, answer, decision("retry_now"))
+    point = "executor.after_control_before_acting:kill"
+    code, _, _ = await run(
+        *("up", "--data", str(tmp_path / "data"), "--flows", str(tmp_path / "no")),
+        *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+        environment={**ONE_PARTITION, "HOOKLINE_FAILPOINTS": point},
+    )
+    calls = len(other.calls)
+    async with running(tmp_path, environment=ONE_PARTITION) as hookline:
+        ended = await hookline.ends.wait(id_in(answer))
+        found = await taken(hookline)
+
+    assert (code, calls, len(other.calls)) == (-signal.SIGKILL, 1, 2)
+    assert (ended.status, ended.attempts) == (COMPLETED, 2)
+    assert len(found) == 1
+
+
+async def test_what_an_owner_of_before_makes_of_a_decision_is_ignored(
+    tmp_path: Path, other: Other
+) -> None:
+    """It wakes up and writes behind the new claim: the one who owns it decides."""
+    flow = calling(other.url, "call")
+    quiet = running(tmp_path, flow, environment=ONE_PARTITION, executor=False)
+    async with quiet as before:
+        first = await before.send("calling", b"1")
+        second = await before.send("calling", b"2")
+        await decide(before, second, decision("skip"))
+        await write(before, Claim(7, 1), claim=execution_pb2.Claim())
+        await write(before, Claim(8, 2), claim=execution_pb2.Claim())
+        late = execution_pb2.ControlTaken(control_id="late")
+        late.progress.number = 1
+        late.progress.decided.status = CANCELLED
+        await write(before, Claim(7, 1), event_id=id_in(first), control=late)
+    async with running(tmp_path, environment=ONE_PARTITION) as hookline:
+        ends = [await hookline.ends.wait(id_in(one)) for one in (first, second)]
+
+    assert [one.status for one in ends] == [COMPLETED, SKIPPED]
+    assert len(other.calls) == 1
+
+
+@dataclass(slots=True)
+class Stubborn:
+    """A step that takes no notice of being cut off."""
+
+    Parameters: ClassVar = NoParameters
+    effect: ClassVar = Effect.REPEATABLE
+    runs: ClassVar[int] = 0
+    parameters: NoParameters
+    resources: Resources
+
+    async def run(self, _: Message) -> list[Message]:
+        """Wait for ever, whatever comes."""
+        Stubborn.runs += 1
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+STUBBORN = """
+id: stubborn
+trigger: {webhook: {auth: {type: none}}}
+steps: [{id: go, use: stubborn, timeout: LIMIT,
+         retry: {maximum_attempts: 1}}]
+"""
+
+
+@pytest.mark.parametrize("limit", ["50ms", "1h"])
+async def test_a_step_that_takes_no_notice_holds_neither_its_lane_nor_the_end(
+    tmp_path: Path, limit: str
+) -> None:
+    """When its time is over, when its event is cancelled, when the executor stops."""
+    Stubborn.runs = 0
+    types = {**component_types(), "stubborn": Stubborn}
+    flow = STUBBORN.replace("LIMIT", limit)
+    starting = running(tmp_path, flow, environment=ONE_PARTITION, types=types)
+    async with starting as hookline:
+        answer = await hookline.send("stubborn", b"{}")
+        await until(lambda: Stubborn.runs == 1)
+        if limit == "1h":
+            await decide(hookline, answer, decision("cancel"))
+        ended = await hookline.ends.wait(id_in(answer))
+        await hookline.send("stubborn", b"{}")
+        await until(lambda: Stubborn.runs == 2)
+
+    assert ended.status == (CANCELLED if limit == "1h" else FAILED)
+    assert ended.indeterminate == (limit == "1h")
