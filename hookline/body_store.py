@@ -4,7 +4,8 @@ An event never refers to an object that is not there as a whole: `finish` return
 object is complete and durable, and only then is its name known to anybody. What is left
 without `finish` leaves nothing, neither a part of a file nor an unfinished multipart
 upload. Objects are named `<partition>/<uuid7>`, so that what is older than the first
-record of a partition can be told by its name.
+record of a partition can be told by its name; copies for dead letters, which are kept
+longer, `letters-<partition>/<uuid7>`.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 from uuid_utils import uuid7
 
+from hookline.body_trimming import delete_local, delete_remote
 from hookline.body_writing import AWAY, Writing, first_line
 from hookline.errors import BadConfiguration, TerminalError, Unavailable
 from hookline.telemetry import get_logger
@@ -107,6 +109,51 @@ class BodyStore:
         except BaseError as error:
             # The trim of its partition deletes it.
             logger.warning("body.left", name=name, error=first_line(error))
+
+    async def copy_for_event(
+        self, partition: int, stored: event_pb2.StoredBody
+    ) -> event_pb2.StoredBody:
+        """A body of its own for another event, in that one's partition.
+
+        Raises TerminalError where there is none to be copied, Unavailable where the store
+        does not answer (safe to retry).
+        """
+        return await self._copy(stored, f"{partition}/{uuid7()}")
+
+    async def copy_for_letter(
+        self, partition: int, stored: event_pb2.StoredBody
+    ) -> event_pb2.StoredBody:
+        """The same for a dead letter: it is there for as long as its letter is."""
+        return await self._copy(stored, f"letters-{partition}/{uuid7()}")
+
+    async def _copy(
+        self, stored: event_pb2.StoredBody, name: str
+    ) -> event_pb2.StoredBody:
+        try:
+            await obstore.copy_async(self._objects, stored.name, name)
+            await self.make_durable(name)
+        except FileNotFoundError as error:
+            raise TerminalError(f"{_place(stored)} is not there") from error
+        except (BaseError, OSError) as error:
+            raise Unavailable(_away(error)) from error
+        return event_pb2.StoredBody(name=name, size=stored.size, sha256=stored.sha256)
+
+    async def trim_events(self, partition: int, before_ms: int) -> int:
+        """Delete a partition's bodies that began to be written before a time.
+
+        Tells how many. A page at a time, off the loop. Raises Unavailable; what is left
+        then goes the next time.
+        """
+        return await self._trim(f"{partition}", before_ms)
+
+    async def trim_letters(self, partition: int, before_ms: int) -> int:
+        """The same for the copies of its dead letters."""
+        return await self._trim(f"letters-{partition}", before_ms)
+
+    async def _trim(self, place: str, before_ms: int) -> int:
+        if self._directory is not None:
+            return await delete_local(self._directory / place, before_ms)
+        return await delete_remote(self._objects, place, before_ms)
 
     async def _window(
         self, stored: event_pb2.StoredBody, start: int, end: int

@@ -6,8 +6,9 @@ unfinished upload, as a cancelled one does.
 """
 
 import asyncio
+import time
 from asyncio import Future
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Final, Protocol, Self, cast
@@ -19,6 +20,8 @@ from hookline.telemetry import get_logger
 from hookline.v1 import event_pb2
 
 AWAY: Final = "Large bodies cannot be kept at present: send the request again later."
+# How long a body may take to arrive. What is deleted is older than its event by more.
+LONGEST_S: Final = 20 * 3600.0
 logger = get_logger(__name__)
 
 
@@ -48,8 +51,12 @@ class Store(Protocol):
 class Writing:
     """An object on its way into the store. Its methods raise Unavailable."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(
+        self, store: Store, name: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.name = name
+        self._clock = clock
+        self._begun_at = clock()
         self._store = store
         self._first: list[bytes] = []
         self._size = 0
@@ -72,7 +79,14 @@ class Writing:
                 await self._hand_over(self._first.pop(0))
 
     async def finish(self) -> event_pb2.StoredBody:
-        """Return when the object is complete and durable."""
+        """Return when the object is complete and durable.
+
+        Not where that has taken too long: it would be taken for one that is left over.
+        """
+        if self._clock() - self._begun_at > LONGEST_S:
+            raise Unavailable(
+                "The body took too long to arrive: send it again, faster."
+            )
         with _unavailable():
             if self._put is None:
                 put = self._begin(b"".join(self._first))

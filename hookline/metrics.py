@@ -215,6 +215,18 @@ class ExecutorMetrics:
             "Partitions of events that this executor runs",
             registry=registry,
         )
+        self.trim_held = Gauge(
+            "hookline_trim_held_seconds",
+            "How far past its retention the oldest event is that is not over; it and what "
+            "follows it is kept",
+            registry=registry,
+        )
+        self.trimmed = Counter(
+            "hookline_trimmed_records",
+            "Records that were past their retention and are deleted, by topic",
+            ["topic"],
+            registry=registry,
+        )
         self.duration = Histogram(
             "hookline_accept_to_end_seconds",
             "From acceptance to the end of the execution",

@@ -23,6 +23,7 @@ from hookline.errors import BadConfiguration
 
 PREFIX = "HOOKLINE_"
 MIB: Final = 1024 * 1024
+DAY_S: Final = 86_400.0
 SECRET = "HOOKLINE_SECRET_"  # noqa: S105 - the prefix of their names
 # What the environment may hold besides: the flags' twins, and where secrets are.
 FLAGS = frozenset(
@@ -185,7 +186,8 @@ class Bodies(Section):
         "`file:///DIRECTORY` that all of them see, `s3://BUCKET/PREFIX`, "
         "`gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`, with keys and endpoint in the "
         "variables of the clouds' own tools (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, "
-        "…). `hookline up` has the directory `bodies` beside its log by default; "
+        "…); this installation's alone: it deletes there what is old. "
+        "`hookline up` has the directory `bodies` beside its log by default; "
         "services without it refuse such bodies: 413.",
     )
     most_bytes: int = Field(
@@ -230,6 +232,33 @@ class Executor(Section):
         le=20,
         description="The same when a partition goes to another executor; all members of "
         "the group wait for it.",
+    )
+
+
+class Retention(Section):
+    """How long what has been is kept; executors delete what is older."""
+
+    events_s: float = Field(
+        7 * DAY_S,
+        ge=0,
+        description="Seconds that events and their large bodies are kept, and until they "
+        "are over in any case. 0: for good.",
+    )
+    history_s: float = Field(
+        7 * DAY_S,
+        ge=0,
+        description="Seconds that it is kept how events ended; no end goes before its "
+        "event. 0: for good.",
+    )
+    dead_letters_s: float = Field(
+        30 * DAY_S,
+        ge=0,
+        description="Seconds that dead letters are kept, with their bodies. 0: for good.",
+    )
+    every_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two looks at what may go, half as many more or less.",
     )
 
 
@@ -331,6 +360,7 @@ class Settings(Section):
     router: Router = Router()
     bodies: Bodies = Bodies()
     executor: Executor = Executor()
+    retention: Retention = Retention()
     egress: Egress = Egress()
     log: LogSection = LogSection()
     kafka: Kafka = Kafka()

@@ -18,7 +18,9 @@ from services.executor.attempts import Attempts
 from services.executor.execution import Executions
 from services.executor.flows import Flows
 from services.executor.journal import Journals, Listener
+from services.executor.retention import Retention
 from services.executor.serve import Executor, Limits, executing
+from services.executor.trimming import Trims
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ async def running_executor(
     settings = shared.settings.executor
     async with GuardedClient(allow=shared.settings.egress.allow) as http:
         flows = Flows(shared.catalog, Resources(http), shared.secrets, shared.types)
-        journals = Journals(shared.log, shared.topics, shared.metrics, listener)
+        journals = Journals(
+            shared.log, shared.topics, shared.metrics, listener, shared.bodies
+        )
         executions = Executions(flows, Attempts(shared.metrics), shared.bodies)
         limits = Limits(
             settings.concurrent_executions,
@@ -77,6 +81,20 @@ async def running_executor(
             journals,
             shared.metrics,
             limits=limits,
+            trims=_trims(shared),
         )
         async with executing(executor):
             yield
+
+
+def _trims(shared: Shared) -> Trims:
+    settings = shared.settings.retention
+    retention = Retention(
+        settings.events_s,
+        settings.history_s,
+        settings.dead_letters_s,
+        settings.every_s,
+    )
+    return Trims(
+        shared.log, shared.topics, retention, shared.metrics, bodies=shared.bodies
+    )

@@ -62,7 +62,8 @@ async def first_since(log: Log, topic: Topic, partition: int, since_ms: int) -> 
 async def _first(
     log: Log, topic: Topic, partition: int, start: int, end: int
 ) -> Record | None:
-    until = min(end, start + WINDOW)
-    async for record in records(log, topic, partition, start, until):
-        return record
+    # As a rule the offset asked for is there, and nothing else needs to be read.
+    for until in (start + 1, start + WINDOW):
+        async for record in records(log, topic, partition, start, min(end, until)):
+            return record
     return None

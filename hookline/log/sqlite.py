@@ -47,6 +47,7 @@ SWEEP_S: Final = 0.1
 CLOSE_S: Final = 10.0
 FOREVER: Final = 2**62
 READ_PAUSE_S: Final = 0.5
+TRIM_PAUSE_S: Final = 0.1
 logger = get_logger(__name__)
 
 
@@ -226,10 +227,15 @@ class SqliteLog:
         return bounds
 
     async def trim(self, topic: Topic, before: Position) -> None:
-        """Forget records, a thousand at a time, so that appends go on in between."""
+        """Forget records, some at a time; between two times the writer rests from it.
+
+        Freed pages are used again: the file stays as large as it has been.
+        """
         table = self._tables[topic.name, before.partition]
+        begun = self._loop.time()
         while await self.change(trim_some(table, before.offset)):
-            pass
+            await asyncio.sleep(min(self._loop.time() - begun, TRIM_PAUSE_S))
+            begun = self._loop.time()
 
     async def stream(
         self, table: Table, start: int

@@ -24,6 +24,7 @@ PASSIVE_PAGES: Final = 1_000
 RESTART_PAGES: Final = 4_000
 BUSY_MS: Final = 50
 TRIM_ROWS: Final = 1_000
+TRIM_BYTES: Final = 2 * 1024 * 1024
 ROW: Final = "(?, ?, ?, ?, ?)"
 COLUMNS: Final = 5
 # Each statement lets go of the interpreter's lock and must get it back from a busy loop:
@@ -249,8 +250,10 @@ class Store:
 
     def bounds(self, table: Table) -> Bounds:
         """Where a partition starts and ends."""
+        # Each by itself is a look at the index, both at once a walk through the table.
         [(first, last)] = self._ask(
-            f"SELECT min(offset), max(offset) FROM {table.name}"  # noqa: S608
+            f"SELECT (SELECT min(offset) FROM {table.name}), "  # noqa: S608
+            f"(SELECT max(offset) FROM {table.name})"
         )
         marks = self._ask(
             "SELECT next FROM marks WHERE topic = ? AND partition = ?",
@@ -374,18 +377,35 @@ def keep_commit(group: str, table: Table, commit: Commit) -> Operation:
 
 
 def trim_some(table: Table, before: int) -> Operation:
-    """The operation that forgets some records before an offset; tells how many."""
+    """The operation that forgets some records before an offset; tells how many.
+
+    As many as a transaction can without making appends wait: so many rows, or bytes.
+    """
 
     def trim(connection: apsw.Connection) -> int:
         connection.execute(
             "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)",
             (table.topic.name, table.partition, table.end),
         )
-        connection.execute(
-            f"DELETE FROM {table.name} WHERE offset IN (SELECT offset FROM "  # noqa: S608
-            f"{table.name} WHERE offset < ? ORDER BY offset LIMIT {TRIM_ROWS})",
-            (before,),
-        )
+        last = _last_to_trim(connection, table, before)
+        if last is None:
+            return 0
+        connection.execute(f"DELETE FROM {table.name} WHERE offset <= ?", (last,))  # noqa: S608
         return connection.changes()
 
     return trim
+
+
+def _last_to_trim(connection: apsw.Connection, table: Table, before: int) -> int | None:
+    last: int | None = None
+    size = 0
+    for offset, length in connection.execute(
+        f"SELECT offset, length(value) FROM {table.name} "  # noqa: S608
+        f"WHERE offset < ? ORDER BY offset LIMIT {TRIM_ROWS}",
+        (before,),
+    ):
+        last = offset
+        size += length or 0
+        if size >= TRIM_BYTES:
+            break
+    return last

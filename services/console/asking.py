@@ -39,7 +39,7 @@ class Asking:
         """
         row = await self._history.row(event_id)
         if row is None:
-            raise Unknown.event(event_id)
+            raise Unknown(await self._history.why_missing(event_id))
         if row.end_offset is not None:
             raise Settled(_has_ended(row))
         control.event_id, control.flow_id = event_id, row.flow_id

@@ -52,7 +52,7 @@ class ExecutionServicer(execution_pb2_grpc.ExecutionServiceServicer):
         async with _answering(context):
             known = await self._history.find(request.event_id)
             if known is None:
-                raise Unknown.event(request.event_id)
+                raise Unknown(await self._history.why_missing(request.event_id))
             return answer_of(known)
 
     async def TailEvents(  # noqa: N802 - the method's name in the proto

@@ -18,6 +18,7 @@ from services.console.index_file import IndexFile
 from services.console.index_queries import Indexed, IndexedLetter, Page, Replay
 from services.console.index_rows import position_of
 from services.console.tailing import tail
+from services.console.trimmed import why_missing
 
 MOST_TIMELINE: Final = 200
 Filter = execution_pb2.EventFilter
@@ -26,13 +27,6 @@ Found = TypeVar("Found")
 
 class Unknown(Error):
     """There is no such event, dead letter, or replay; the text says where to look."""
-
-    @classmethod
-    def event(cls, event_id: str) -> "Unknown":
-        """There is no event with this id."""
-        return cls(
-            f"There is no event {event_id!r}; `hookline events list` has the newest."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +163,10 @@ class History:
         record = await self._record(self.topics.dead_letters, partition, offset)
         value = (record.value or b"") if record else b""
         return execution_pb2.DeadLetter.FromString(value)
+
+    async def why_missing(self, event_id: str) -> str:
+        """A sentence for whoever asks for an event that is not there."""
+        return await why_missing(self.log, self.topics.events, event_id)
 
     def tail(self, flow_id: str) -> AsyncIterator[execution_pb2.EventSummary]:
         """Events and ends from now on, as they come."""

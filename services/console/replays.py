@@ -212,11 +212,7 @@ class Replays:
             )
         topic = self._history.topics.events
         partition = partition_of(event.flow_id.encode(), topic.partitions)
-        stored = event.request.stored_body
-        async with self._bodies.writing(partition) as writing:
-            async for piece in self._bodies.read(stored):
-                await writing.write(piece)
-            return await writing.finish()
+        return await self._bodies.copy_for_event(partition, event.request.stored_body)
 
 
 @asynccontextmanager

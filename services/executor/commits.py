@@ -6,7 +6,10 @@ all parts of that checkpoint are durable, so a restore from it misses nothing.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from hookline.errors import Unavailable
 from hookline.failpoints import failpoint
@@ -16,6 +19,7 @@ from services.executor.journal import Journal
 from services.executor.lanes import Lanes
 from services.executor.restore import Bookmark
 
+LowestNeeded = Callable[[], int | None]
 logger = get_logger(__name__)
 
 
@@ -46,8 +50,15 @@ class Commits:
         self._pace = pace
         self._kept: Commit | None = assignment.committed
         self._records = 0
+        # The lowest event that is not over, where the commit may pass some that are not.
+        self.lowest_needed: LowestNeeded = lambda: None
         journal.records_due = pace.checkpoint_records
         self._checkpointed_at = time.monotonic()
+
+    @property
+    def kept(self) -> Commit | None:
+        """The last commit that is kept for certain: a restore begins there or later."""
+        return self._kept
 
     async def run(self) -> None:
         """Commit whenever the lanes have gone on; once more when it is over."""
@@ -108,6 +119,11 @@ class Commits:
         self._journal.records_due = self._records + self._pace.checkpoint_records
         self._checkpointed_at = time.monotonic()
 
+    def _bookmark_with_oldest(self, offset: int) -> Bookmark:
+        lowest = self.lowest_needed()
+        passed = lowest is not None and lowest < offset
+        return replace(self._bookmark, oldest=lowest if passed else None)
+
     async def _commit(self) -> bool:
         """Tells whether nothing is left to be kept."""
         offset = self._lanes.commit_offset
@@ -116,7 +132,7 @@ class Commits:
         if offset is None:
             return True
         self._move_bookmark_if_settled()
-        commit = Commit(offset, self._bookmark.text)
+        commit = Commit(offset, self._bookmark_with_oldest(offset).text)
         if commit == self._kept or not self._assignment.owned():
             return True
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from hookline.body_store import BodyStore
 from hookline.errors import Unavailable
 from hookline.failpoints import failpoint
 from hookline.log import Log, Position, Record
@@ -19,6 +20,7 @@ from hookline.telemetry import Sampled, get_logger
 from hookline.topics import Topics
 from hookline.v1 import control_pb2, event_pb2, execution_pb2
 from services.executor.in_order import InOrder
+from services.executor.letters import give_own_body
 from services.executor.restore import Restored, key_in
 from services.executor.running import RunningExecutions
 
@@ -50,6 +52,7 @@ class Journals:
     topics: Topics
     metrics: Metrics
     listener: Listener | None = None
+    bodies: BodyStore | None = None
 
     def under(self, restored: Restored) -> "Journal":
         """The journal of a partition that was claimed."""
@@ -70,6 +73,7 @@ class Journal:
         self._dead_letters = InOrder(log, topics.dead_letters, self._delay)
         self._metrics = journals.metrics
         self._listener = journals.listener
+        self._bodies = journals.bodies
         self._delays = Sampled(logger, level="warning")
         self._stamp = restored.claim.stamp
         self.claim = restored.claim
@@ -200,6 +204,7 @@ class Journal:
     async def _keep_letter(
         self, record: Record, letter: execution_pb2.DeadLetter
     ) -> None:
+        await give_own_body(letter, record.partition, self._bodies)
         kept = asyncio.Event()
         value = letter.SerializeToString()
         self._dead_letters.append(record.key, value, lambda _: kept.set())

@@ -29,13 +29,18 @@ LOOK_S: Final = 0.05
 logger = get_logger(__name__)
 
 
-class Bookmark(msgspec.Struct, frozen=True):
-    """What a commit's metadata says: where a restore begins to read the journal."""
+class Bookmark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a commit's metadata says: where a restore begins to read the journal.
+
+    `oldest` is the lowest offset of an event that is not over, where the commit has passed
+    it: nothing from there on is trimmed.
+    """
 
     journal: int = 0
     epoch: int = 0
     owner: int = 0
     controls: int = 0
+    oldest: int | None = None
 
     @property
     def claim(self) -> Claim:
@@ -45,7 +50,7 @@ class Bookmark(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """It, as a commit's metadata."""
-        return msgspec.json.encode(self).decode() if self.journal else ""
+        return msgspec.json.encode(self).decode() if self != Bookmark() else ""
 
 
 def bookmark_of(commit: Commit | None) -> Bookmark:

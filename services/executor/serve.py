@@ -18,6 +18,7 @@ from services.executor.lag import Lag
 from services.executor.lanes import Lanes
 from services.executor.restore import Bookmark, Restorer, while_owned
 from services.executor.tenure import Tenure
+from services.executor.trimming import Trims
 
 GROUP = "executor"
 logger = get_logger(__name__)
@@ -54,8 +55,10 @@ class Executor:
         metrics: Metrics,
         *,
         limits: Limits,
+        trims: Trims | None = None,
     ) -> None:
         self._log = log
+        self._trims = trims
         self._topic = topics.events
         self._executions = executions
         self._journals = journals
@@ -140,6 +143,7 @@ class Executor:
         commits = Commits(assignment, lanes, journal, bookmark, self._pace)
         committer = tasks.create_task(commits.run())
         stopper = tasks.create_task(_stop_at_end(assignment, lanes))
+        trimmer = tasks.create_task(self._trim(assignment, commits))
         try:
             partition = assignment.partition
             with self._lag.counting(assignment, lambda: lanes.commit_offset):
@@ -153,7 +157,14 @@ class Executor:
         finally:
             self._lanes.discard(lanes)
             stopper.cancel()
+            trimmer.cancel()
             committer.cancel()
+
+    async def _trim(self, assignment: Assignment, commits: Commits) -> None:
+        if self._trims is not None:
+            await self._trims.run(
+                assignment.partition, lambda: commits.kept, assignment.owned
+            )
 
 
 async def _stop_at_end(assignment: Assignment, lanes: Lanes) -> None:

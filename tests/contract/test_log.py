@@ -233,6 +233,34 @@ async def test_trim_leaves_what_is_after_its_offset(log: Log) -> None:
     assert await values(log, partition_of(b"21", 4)) == [b"other"]
 
 
+async def test_large_records_are_trimmed_and_trimming_again_changes_nothing(
+    log: Log,
+) -> None:
+    """Neither the same again, nor what is long gone."""
+    for n in range(60):
+        await log.append(EVENTS, KEY, b"%0100000d" % n)
+
+    for before in (55, 55, 3):
+        await log.trim(EVENTS, Position(HOME, before))
+
+    assert [int(value[-2:]) for value in await values(log, HOME)] == [*range(55, 60)]
+    assert await log.bounds(EVENTS, HOME) == Bounds(55, 60)
+
+
+async def test_appends_go_on_while_much_is_trimmed(log: Log) -> None:
+    """What comes meanwhile is kept, what was there before is gone."""
+    await asyncio.gather(*(log.append(EVENTS, KEY, b"old") for _ in range(5_000)))
+    trimming = asyncio.ensure_future(log.trim(EVENTS, Position(HOME, 5_000)))
+    added = 0
+    while not trimming.done():
+        await log.append(EVENTS, KEY, b"new")
+        added += 1
+    await trimming
+
+    assert await values(log, HOME) == [b"new"] * added
+    assert added
+
+
 async def test_an_assignment_begins_at_the_start_without_a_commit(log: Log) -> None:
     """A new group reads everything."""
     await log.append(EVENTS, KEY, b"1")
