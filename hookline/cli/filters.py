@@ -25,7 +25,6 @@ class State(Enum):
     FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
-    DUPLICATE = "duplicate"
 
 
 EventIds = Annotated[list[str] | None, typer.Argument(metavar="EVENT")]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from hookline.errors import Error, Unavailable
-from hookline.log import Bounds, Log, Topic
+from hookline.log import Bounds, Log
 from hookline.telemetry import get_logger
 from hookline.topics import Topics
 from services.console.filling import Filling, Read
