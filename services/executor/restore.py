@@ -39,8 +39,8 @@ class Bookmark(msgspec.Struct, frozen=True, omit_defaults=True):
     journal: int = 0
     epoch: int = 0
     owner: int = 0
-    controls: int = 0
     oldest: int | None = None
+    controls: int = 0
 
     @property
     def claim(self) -> Claim:

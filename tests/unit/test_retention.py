@@ -126,7 +126,7 @@ def test_a_bookmark_reads_as_it_was_written(
     journal: int, epoch: int, owner: int, oldest: int | None
 ) -> None:
     """Also by one that knows nothing of the oldest event, or writes nothing of it."""
-    bookmark = Bookmark(journal, epoch, owner, oldest=oldest)
+    bookmark = Bookmark(journal, epoch, owner, oldest)
 
     assert bookmark_of(Commit(50, bookmark.text)) == bookmark
 
