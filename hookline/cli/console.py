@@ -10,7 +10,7 @@ import grpc
 
 from hookline.cli.addresses import with_port
 from hookline.cli.admin import serve_admin
-from hookline.cli.log_place import parse_brokers
+from hookline.cli.log_place import Directory, parse_place
 from hookline.cli.process import Facts, run_service
 from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import Shared, admin_of, following, sharing
@@ -43,7 +43,12 @@ class ConsoleOptions:
 
 def run_console(options: ConsoleOptions) -> None:
     """Show events from this process. Raises BadConfiguration, Unavailable."""
-    place = parse_brokers(options.log)
+    place = parse_place(options.log)
+    if isinstance(place, Directory):
+        raise BadConfiguration(
+            f"{place} is a log of one process, which has the console built in: ask "
+            "`hookline up`, or the router on it; --log takes kafka://HOST:PORT here"
+        )
 
     @asynccontextmanager
     async def opened(settings: Settings, readiness: Readiness) -> AsyncIterator[Facts]:

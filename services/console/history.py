@@ -161,8 +161,11 @@ class History:
         """The dead letter at its own offset; an empty one where it is gone."""
         partition, _ = position_of(place)
         record = await self._record(self.topics.dead_letters, partition, offset)
-        value = (record.value or b"") if record else b""
-        return execution_pb2.DeadLetter.FromString(value)
+        try:
+            value = (record.value or b"") if record else b""
+            return execution_pb2.DeadLetter.FromString(value)
+        except DecodeError:
+            return execution_pb2.DeadLetter()
 
     async def why_missing(self, event_id: str) -> str:
         """A sentence for whoever asks for an event that is not there."""

@@ -17,7 +17,7 @@ from uuid_utils import uuid7
 
 from hookline.body_store import BodyStore
 from hookline.catalog import Catalog
-from hookline.errors import Error, NotAppended, TerminalError, TooLarge, Unavailable
+from hookline.errors import Error, NotAppended, TerminalError, TooLarge
 from hookline.event import new_event_id
 from hookline.log import partition_of
 from hookline.telemetry import get_logger
@@ -132,7 +132,7 @@ class Replays:
                 due = max(due, time.monotonic() - 1) + pause_s
                 await self._repeat(replay, one, original=request.original_version)
             state = DONE
-        except Unavailable as error:
+        except Error as error:
             state, replay.reason = FAILED, f"{error} {GO_ON}"
         finally:
             self._running.pop(replay.id, None)
