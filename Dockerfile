@@ -1,4 +1,4 @@
-# One image; the service is the command: hookline ingress | router | executor | topics | up.
+# One image; the service is the command: hookline ingress | router | executor | console | topics | up.
 # Builds with BuildKit and with the classic builder.
 #
 # A mirror of the package index is named by the environment of the build, never here:

@@ -252,6 +252,17 @@ class ExecutorMetrics:
         )
 
 
+class ConsoleMetrics:
+    """The metrics of a console."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.behind = Gauge(
+            "hookline_index_behind_records",
+            "Records of the log that the index of executions has yet to read",
+            registry=registry,
+        )
+
+
 class Metrics(RouterMetrics, ExecutorMetrics):
     """The metrics of both."""
 

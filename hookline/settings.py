@@ -123,6 +123,11 @@ class Router(Section):
         (),
         description="Bearer tokens of ingress processes; no other may hand webhooks in.",
     )
+    console: str = Field(
+        "",
+        description="HOST:PORT of the console, to which routers on Kafka pass on what is "
+        "asked of events and dead letters.",
+    )
     reflection: bool = Field(
         default=False,
         description="Whether gRPC reflection is answered, without a token.",

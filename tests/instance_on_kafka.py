@@ -15,6 +15,7 @@ import pytest
 
 from hookline.body_store import open_body_store
 from hookline.catalog import Catalog
+from hookline.cli.console import showing
 from hookline.cli.executor import running_executor
 from hookline.cli.flow_directory import FlowDirectory
 from hookline.cli.hosting import Hosted, Options
@@ -100,7 +101,12 @@ async def _open(
     await stack.enter_async_context(following(shared, Readiness()))
     await stack.enter_async_context(running_executor(shared, ends.take))
     door = Door("127.0.0.1:0", [TOKEN], edge_tokens=[EDGE_TOKEN])
-    services = (edge_service(shared, routing), *internal_services(shared, routing))
+    history = await stack.enter_async_context(showing(shared, directory / "index"))
+    services = (
+        edge_service(shared, routing),
+        *internal_services(shared, routing),
+        history,
+    )
     port = await stack.enter_async_context(serve_grpc(door, services, lambda: True))
     address = f"127.0.0.1:{port}"
     client = await stack.enter_async_context(connecting(Routers(address, EDGE_TOKEN)))

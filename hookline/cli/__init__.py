@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from hookline.cli import (
+    dead_letters,
     events,
     flow_states,
     flows,
@@ -35,7 +36,7 @@ from hookline.cli.options import (
     Token,
 )
 
-SERVICES = ("up", "ingress", "router", "executor")
+SERVICES = ("up", "ingress", "router", "executor", "console")
 
 app = typer.Typer(
     help="Takes any webhook, keeps it, and runs the flow it belongs to.",
@@ -46,12 +47,14 @@ app = typer.Typer(
 flow_states.add_states(flows.app)
 app.add_typer(flows.app, name="flows")
 app.add_typer(events.app, name="events")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(rejections.app, name="rejections")
 app.add_typer(topics.app, name="topics")
 app.add_typer(log.app, name="log")
 app.command("ingress")(services.ingress)
 app.command("router")(services.router)
 app.command("executor")(services.executor)
+app.command("console")(services.console)
 app.command("apply")(flows.apply)
 app.command("send")(messages.send)
 app.command("publish")(messages.publish)

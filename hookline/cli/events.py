@@ -1,39 +1,86 @@
-"""hookline events list | get | tail."""
+"""hookline events: list, get, tail, retry, skip, cancel, edit, replay."""
 
 from typing import Annotated, Any
 
 import typer
 
+from hookline.cli import acting, replaying
+from hookline.cli.filters import (
+    DryRun,
+    EventIds,
+    FlowOption,
+    LimitOption,
+    NotReplayed,
+    PageOption,
+    SinceOption,
+    StatusOption,
+    TextOption,
+    UntilOption,
+    Yes,
+    filter_of,
+)
 from hookline.cli.options import DEFAULT_ROUTER, Form, Output, Router, Token
 
-app = typer.Typer(help="Events: list, get, tail.", no_args_is_help=True)
-FlowOption = Annotated[str, typer.Option("--flow", help="Only events of this flow.")]
-COLUMNS = ("accepted_at", "event", "flow", "status", "ms", "outcome")
+app = typer.Typer(
+    help="Events: what became of them, and what is to be done with them.",
+    no_args_is_help=True,
+)
+COLUMNS = ("accepted_at", "event", "flow", "status", "ms", "next_attempt_at", "outcome")
 
 
 @app.command("list")
 def list_events(
     *,
     flow: FlowOption = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    status: StatusOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    text: TextOption = "",
+    not_replayed: NotReplayed = False,
+    limit: LimitOption = 20,
+    page: PageOption = "",
     router: Router = DEFAULT_ROUTER,
     token: Token = "",
     output: Output = Form.TABLE,
 ) -> None:
-    """The newest events, newest first."""
+    """Events, newest first."""
+    from hookline.cli.event_rows import event_row
     from hookline.cli.output import show
     from hookline.cli.remote import TIMEOUT_S, Metadata, call
     from hookline.v1 import execution_pb2, execution_pb2_grpc
 
+    wanted = filter_of(
+        flow=flow,
+        status=status,
+        since=since,
+        until=until,
+        text=text,
+        not_replayed=not_replayed,
+    )
+
     async def ask(channel: Any, metadata: Metadata) -> Any:
         return await execution_pb2_grpc.ExecutionServiceStub(channel).ListEvents(
-            execution_pb2.ListEventsRequest(flow_id=flow, limit=limit),
+            execution_pb2.ListEventsRequest(
+                filter=wanted, limit=limit, page_token=page
+            ),
             metadata=metadata,
             timeout=TIMEOUT_S,
         )
 
-    rows = [_row(event) for event in call(router, token, ask).events]
-    show(output, rows, COLUMNS, "no events yet")
+    answer = call(router, token, ask)
+    rows = [event_row(event) for event in answer.events]
+    show(output, rows, COLUMNS, "no events yet" if wanted == filter_of() else "none")
+    tell_more(answer)
+
+
+def tell_more(answer: Any) -> None:
+    """Tell of further pages, and of what is not in the list yet."""
+    if answer.next_page_token:
+        typer.echo(f"there are more: --page {answer.next_page_token}", err=True)
+    if answer.behind:
+        typer.echo(
+            f"the index has yet to read {answer.behind:,} records: ask again", err=True
+        )
 
 
 @app.command("get")
@@ -43,7 +90,8 @@ def get_event(
     router: Router = DEFAULT_ROUTER,
     token: Token = "",
 ) -> None:
-    """One event as JSON: its request and what became of it."""
+    """One event as JSON: its request, its attempts, and what became of it."""
+    from hookline.cli.event_rows import event_row, letter_row, timeline_row
     from hookline.cli.output import json_text
     from hookline.cli.remote import TIMEOUT_S, Metadata, call
     from hookline.cli.requests import request_row
@@ -57,9 +105,14 @@ def get_event(
         )
 
     answer = call(router, token, ask)
-    row = _row(answer.summary)
+    row = event_row(answer.summary)
     if answer.event.from_rejection:
         row["from_rejection"] = answer.event.from_rejection
+    if answer.replays:
+        row["replays"] = list(answer.replays)
+    row["timeline"] = [timeline_row(entry) for entry in answer.timeline]
+    if answer.HasField("dead_letter"):
+        row["dead_letter"] = letter_row(answer.dead_letter)
     row["request"] = request_row(answer.event.request)
     typer.echo(json_text(row))
 
@@ -74,6 +127,7 @@ def tail_events(
     """Events and their ends as they come, as JSON lines; Ctrl-C ends it."""
     import msgspec
 
+    from hookline.cli.event_rows import event_row
     from hookline.cli.remote import Metadata, call
     from hookline.v1 import execution_pb2, execution_pb2_grpc
 
@@ -82,39 +136,224 @@ def tail_events(
             execution_pb2.TailEventsRequest(flow_id=flow), metadata=metadata
         )
         async for answer in stream:
-            typer.echo(msgspec.json.encode(_row(answer.event)).decode())
+            typer.echo(msgspec.json.encode(event_row(answer.event)).decode())
 
     call(router, token, follow)
 
 
-def _row(event: Any) -> dict[str, Any]:
-    from hookline.cli.output import time_json
+@app.command("retry")
+def retry_events(
+    event_ids: EventIds = None,
+    *,
+    flow: FlowOption = "",
+    status: StatusOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    text: TextOption = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+) -> None:
+    """Make the next attempt now; what is held goes on where it has failed.
+
+    Without ids: all that the filter finds, of those that have not ended.
+    """
+    target = acting.target_of(
+        event_ids,
+        dry_run=dry_run,
+        yes=yes,
+        status=status,
+        flow=flow,
+        since=since,
+        until=until,
+        text=text,
+    )
+
+    async def one(stub: Any, event_id: str) -> Any:
+        from hookline.v1 import execution_pb2
+
+        request = execution_pb2.RetryEventRequest(event_id=event_id)
+        return await stub.ask("RetryEvent", request)
+
+    acting.act(router, token, target, "Retry", one)
+
+
+@app.command("skip")
+def skip_events(
+    event_ids: EventIds = None,
+    *,
+    flow: FlowOption = "",
+    status: StatusOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    text: TextOption = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+) -> None:
+    """End events as skipped: a step that runs may end, no other starts.
+
+    Without ids: all that the filter finds, of those that have not ended.
+    """
+    target = acting.target_of(
+        event_ids,
+        dry_run=dry_run,
+        yes=yes,
+        status=status,
+        flow=flow,
+        since=since,
+        until=until,
+        text=text,
+    )
+
+    async def one(stub: Any, event_id: str) -> Any:
+        from hookline.v1 import execution_pb2
+
+        request = execution_pb2.SkipEventRequest(event_id=event_id)
+        return await stub.ask("SkipEvent", request)
+
+    acting.act(router, token, target, "Skip", one)
+
+
+@app.command("cancel")
+def cancel_events(
+    event_ids: EventIds = None,
+    *,
+    flow: FlowOption = "",
+    status: StatusOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    text: TextOption = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+) -> None:
+    """End events as cancelled: a step that runs is cut off, and may have done its work.
+
+    Without ids: all that the filter finds, of those that have not ended.
+    """
+    target = acting.target_of(
+        event_ids,
+        dry_run=dry_run,
+        yes=yes,
+        status=status,
+        flow=flow,
+        since=since,
+        until=until,
+        text=text,
+    )
+
+    async def one(stub: Any, event_id: str) -> Any:
+        from hookline.v1 import execution_pb2
+
+        request = execution_pb2.CancelEventRequest(event_id=event_id)
+        return await stub.ask("CancelEvent", request)
+
+    acting.act(router, token, target, "Cancel", one)
+
+
+@app.command("edit")
+def edit_event(
+    event_id: str,
+    *,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", help="The new body; @FILE reads a file."),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", help="NAME: VALUE; all headers are replaced."),
+    ] = None,
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+) -> None:
+    """Begin an event anew with another body, or other headers; the first stay in the log.
+
+    It must be held, or wait for its next attempt.
+    """
+    from hookline.cli.messages import body_of, pair_of
+    from hookline.v1 import control_pb2, event_pb2, execution_pb2
+
+    if data is None and not header:
+        raise typer.BadParameter("say what is new: --data, or --header")
+    pairs = [pair_of(text) for text in header or ()]
+    edit = control_pb2.EditAndRetry(
+        body=None if data is None else body_of(data),
+        headers=[
+            event_pb2.Header(name=name.encode(), value=value.encode())
+            for name, value in pairs
+        ],
+    )
+
+    async def one(stub: Any, event_id: str) -> Any:
+        request = execution_pb2.EditAndRetryEventRequest(event_id=event_id, edit=edit)
+        return await stub.ask("EditAndRetryEvent", request)
+
+    target = acting.Target(filter_of(event_ids=[event_id]), dry_run=False, yes=True)
+    acting.act(router, token, target, "Edit", one)
+
+
+@app.command("replay")
+def replay_events(
+    event_ids: EventIds = None,
+    *,
+    flow: FlowOption = "",
+    status: StatusOption = None,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    text: TextOption = "",
+    not_replayed: NotReplayed = False,
+    original_version: replaying.OriginalVersion = False,
+    rate: replaying.Rate = 50,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: replaying.Detach = False,
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+) -> None:
+    """Append events again, as new events that say which they repeat; oldest first.
+
+    They run like any others, behind what their flows have already.
+    """
     from hookline.v1 import execution_pb2
 
-    status = execution_pb2.Status.Name(event.status).removeprefix("STATUS_").lower()
-    row: dict[str, Any] = {"event": event.event_id, "flow": event.flow_id}
-    row["status"] = status
-    if event.accepted_at_us:
-        row["accepted_at"] = time_json(event.accepted_at_us)
-        row["flow_version"] = event.flow_version
-    row |= {"partition": event.partition, "offset": event.offset}
-    if not event.HasField("ended"):
-        return row
-    ended = event.ended
-    if event.accepted_at_us:
-        row["ms"] = (ended.ended_at_us - event.accepted_at_us) // 1000
-    when = "held_at" if status == "held" else "ended_at"
-    row |= {when: time_json(ended.ended_at_us), "attempts": ended.attempts}
-    if ended.step:
-        row["step"] = ended.step
-    row["outcome"] = ended.reason or _result(ended.result)
-    return row
+    request = execution_pb2.ReplayEventsRequest(
+        filter=filter_of(
+            event_ids=event_ids,
+            flow=flow,
+            status=status,
+            since=since,
+            until=until,
+            text=text,
+            not_replayed=not_replayed,
+        ),
+        original_version=original_version,
+        rate=rate,
+        dry_run=dry_run,
+    )
+    replaying.replay(router, token, request, yes=yes, detach=detach)
 
 
-def _result(result: bytes) -> Any:
-    import msgspec
+@app.command("replays")
+def list_replays(
+    *,
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+    output: Output = Form.TABLE,
+) -> None:
+    """The replays since the console's start, newest first."""
+    replaying.list_replays(router=router, token=token, output=output)
 
-    try:
-        return msgspec.json.decode(result) if result else None
-    except msgspec.DecodeError:  # cut at its limit
-        return result.decode(errors="replace") + "…"
+
+@app.command("cancel-replay")
+def cancel_replay(
+    replay_id: str,
+    *,
+    router: Router = DEFAULT_ROUTER,
+    token: Token = "",
+) -> None:
+    """End a replay; what it has appended stays."""
+    replaying.cancel_replay(router, token, replay_id)

@@ -10,6 +10,7 @@ from hookline.body_store import open_body_store
 from hookline.catalog import Catalog
 from hookline.cli.addresses import with_port
 from hookline.cli.admin import serve_admin
+from hookline.cli.console import showing
 from hookline.cli.executor import running_executor
 from hookline.cli.flow_directory import FlowDirectory
 from hookline.cli.ingress import edge_of
@@ -27,7 +28,7 @@ from hookline.components import component_types
 from hookline.components.steps import Types
 from hookline.log import Log
 from hookline.log.sqlite import open_log
-from hookline.metrics import EdgeMetrics, Metrics, ProcessMetrics
+from hookline.metrics import ConsoleMetrics, EdgeMetrics, Metrics, ProcessMetrics
 from hookline.secrets import Secrets
 from hookline.settings import Settings
 from hookline.topics import Topics
@@ -101,10 +102,13 @@ async def hosting(
         await directory.apply()
         if options.executor:
             await stack.enter_async_context(running_executor(shared, listener))
+        history = await stack.enter_async_context(
+            showing(shared, options.data, ConsoleMetrics(process.registry))
+        )
         grpc = await stack.enter_async_context(
             serve_grpc(
                 _door(options, settings),
-                internal_services(shared, routing),
+                (*internal_services(shared, routing), history),
                 lambda: readiness.able,
             )
         )

@@ -45,8 +45,8 @@ def send(
     if not re.fullmatch(r"[A-Za-z]+", method):
         typer.echo(f"hookline: {method!r} is no method: POST, GET, …", err=True)
         raise typer.Exit(2)
-    headers = [_pair(text) for text in header or []]
-    webhook = Webhook(flow_id, method, url, content_type, _body(data), headers)
+    headers = [pair_of(text) for text in header or []]
+    webhook = Webhook(flow_id, method, url, content_type, body_of(data), headers)
     status, text = send_webhook(webhook, router, token)
     typer.echo(text)
     if status >= 400:  # noqa: PLR2004 - the border of HTTP's errors
@@ -66,7 +66,7 @@ def publish(
     from hookline.v1 import publish_pb2, publish_pb2_grpc
 
     request = publish_pb2.PublishRequest(
-        flow_id=flow_id, content_type=content_type, body=_body(data)
+        flow_id=flow_id, content_type=content_type, body=body_of(data)
     )
 
     async def ask(channel: Any, metadata: Metadata) -> Any:
@@ -77,7 +77,8 @@ def publish(
     typer.echo(call(router, token, ask).event_id)
 
 
-def _body(data: str | None) -> bytes:
+def body_of(data: str | None) -> bytes:
+    """The body that `--data` names. Exits with 2 where its file cannot be read."""
     if data is None:
         return b"{}" if sys.stdin.isatty() else sys.stdin.buffer.read()
     if not data.startswith("@"):
@@ -89,7 +90,8 @@ def _body(data: str | None) -> bytes:
         raise typer.Exit(2) from error
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair_of(text: str) -> tuple[str, str]:
+    """A header as `--header` has it. Exits with 2 where it is none."""
     name, colon, value = text.partition(":")
     if not colon:
         typer.echo(f"hookline: write headers as NAME: VALUE, not {text!r}", err=True)

@@ -9,6 +9,7 @@ import typer
 DEFAULT_HTTP = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:8081"
 DEFAULT_GRPC = DEFAULT_ROUTER = "127.0.0.1:50052"
+DEFAULT_CONSOLE = "127.0.0.1:50053"
 HttpPort = Annotated[
     str, typer.Option(envvar="HOOKLINE_HTTP", help="Public port: HOST:PORT.")
 ]

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from hookline.cli.addresses import with_port
 from hookline.cli.admin import serve_admin
-from hookline.cli.log_place import parse_place
+from hookline.cli.console import showing
+from hookline.cli.log_place import Directory, Place, parse_place
 from hookline.cli.process import Facts, run_service
 from hookline.cli.readiness import Readiness
 from hookline.cli.wiring import Shared, admin_of, following, sharing
@@ -16,11 +17,10 @@ from hookline.errors import BadConfiguration
 from hookline.metrics import Metrics, ProcessMetrics
 from hookline.settings import Router as RouterSettings
 from hookline.settings import Settings
-from services.console.execution_service import add_executions
-from services.console.history import History
 from services.router.applier import Applier
 from services.router.decider import Decider
 from services.router.flow_summaries import FlowSummaries
+from services.router.forwarding import forwarding_to
 from services.router.guards import Failures
 from services.router.in_process import Bounded
 from services.router.rates import Limits
@@ -86,7 +86,8 @@ def run_router(options: RouterOptions) -> None:
             )
             async with (
                 following(shared, readiness),
-                serve_grpc(door, services, lambda: readiness.able) as port,
+                _history_of(shared, place) as history,
+                serve_grpc(door, (*services, history), lambda: readiness.able) as port,
             ):
                 yield {
                     "grpc": with_port(options.grpc, port),
@@ -95,6 +96,17 @@ def run_router(options: RouterOptions) -> None:
                 }
 
     run_service("router", opened)
+
+
+@asynccontextmanager
+async def _history_of(shared: Shared, place: Place) -> AsyncIterator[Add]:
+    """ExecutionService: the console's, or here where the log is one process's alone."""
+    if isinstance(place, Directory):
+        async with showing(shared, place.path) as add:
+            yield add
+    else:
+        async with forwarding_to(shared.settings.router.console) as add:
+            yield add
 
 
 def routing_of(shared: Shared) -> Routing:
@@ -164,12 +176,10 @@ def bounded_receiver(shared: Shared, routing: Routing) -> Bounded:
 
 def internal_services(shared: Shared, routing: Routing) -> tuple[Add, ...]:
     """What internal callers find on the gRPC port."""
-    history = History(shared.log, shared.topics)
     return (
         *router_services(
             routing.receiver, routing.applier, routing.decider, routing.summaries
         ),
-        lambda server: add_executions(history, server),
         lambda server: add_rejections(
             routing.registry, shared.log, shared.topics, shared.metrics, server
         ),

@@ -1,11 +1,13 @@
-"""hookline ingress, router, executor: each service as a process of its own."""
+"""hookline ingress, router, executor, console: each service as a process of its own."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hookline.cli.options import (
     DEFAULT_ADMIN,
+    DEFAULT_CONSOLE,
     DEFAULT_GRPC,
     DEFAULT_HTTP,
     DEFAULT_ROUTER,
@@ -62,3 +64,19 @@ def executor(*, log: LogPlace = "", admin: AdminPort = DEFAULT_ADMIN) -> None:
     from hookline.cli.executor import ExecutorOptions, run_executor
 
     run_executor(ExecutorOptions(log, admin))
+
+
+def console(
+    *,
+    grpc: GrpcPort = DEFAULT_CONSOLE,
+    log: LogPlace = "",
+    data: Annotated[
+        Path,
+        typer.Option(envvar="HOOKLINE_DATA", help="Where the index of events is kept."),
+    ] = Path(".hookline"),
+    admin: AdminPort = DEFAULT_ADMIN,
+) -> None:
+    """Show events and dead letters of a log on Kafka, and act on them; one instance."""
+    from hookline.cli.console import ConsoleOptions, run_console
+
+    run_console(ConsoleOptions(grpc, log, data, admin))

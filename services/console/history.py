@@ -1,192 +1,197 @@
-"""What became of events, read from the log when somebody asks."""
+"""What became of events: found in the index, their bytes read from the log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
-from hookline.claims import Fence
-from hookline.event_ids import partition_of_id
-from hookline.log import Log, Record, partition_of
-from hookline.log.search import backwards, first_since, id_time_ms, records
+from google.protobuf.message import DecodeError
+
+from hookline.errors import Error
+from hookline.log import Log, Record, Topic
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, execution_pb2
-from services.console.journal_entries import LastEntries, end_of
+from services.console import index_queries as queries
+from services.console.following import Following
+from services.console.index_file import IndexFile
+from services.console.index_queries import Indexed, IndexedLetter, Page, Replay
+from services.console.index_rows import position_of
+from services.console.tailing import tail
 from services.console.trimmed import why_missing
 
-SKEW_MS = 5_000
-TAIL_PAUSE_S = 0.2
-# An event begins with its id.
-ID_ENDS = 40
-DUPLICATE = execution_pb2.STATUS_DUPLICATE
+MOST_TIMELINE: Final = 200
+Filter = execution_pb2.EventFilter
+Found = TypeVar("Found")
+
+
+class Unknown(Error):
+    """There is no such event, dead letter, or replay; the text says where to look."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An event where it stands, and how it has ended or why it is held."""
+class EventPage:
+    """Events, newest first, and where the next page begins, if there is one."""
 
-    record: Record
-    event: event_pb2.Event
+    events: Sequence[Indexed]
+    next: Page | None
+
+
+@dataclass(frozen=True, slots=True)
+class LetterPage:
+    """Dead letters with the events that repeat theirs, and where the next page begins."""
+
+    letters: Sequence[tuple[IndexedLetter, Sequence[Replay]]]
+    next: Page | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything that is known of an event.
+
+    `event` is None where the log does not have it any more.
+    """
+
+    row: Indexed
+    event: event_pb2.Event | None
     ended: execution_pb2.ExecutionEnded | None
+    timeline: Sequence[tuple[Record, execution_pb2.JournalEntry]]
+    letter: IndexedLetter | None
+    replays: Sequence[Replay]
 
 
 class History:
-    """Reads `events` and `executions` without an index: newest first, by id, as they come.
+    """Answers from the index; the log is asked for what is shown whole."""
 
-    Ids hold their time, records theirs, so that an id is found by bisection. Those of
-    events with an idempotency key hold their partition: its newest records are looked
-    through.
-    """
+    def __init__(
+        self, log: Log, topics: Topics, index: IndexFile, following: Following
+    ) -> None:
+        self.log = log
+        self.topics = topics
+        self.following = following
+        self._index = index
+        self._thread = ThreadPoolExecutor(1, "console-answers")
 
-    def __init__(self, log: Log, topics: Topics) -> None:
-        self._log = log
-        self._events = topics.events
-        self._executions = topics.executions
+    def close(self) -> None:
+        """Answer no more."""
+        self._thread.shutdown()
 
-    async def newest(self, flow_id: str, limit: int) -> list[Found]:
-        """The newest events, newest first; of one flow where an id is given."""
-        found = [
-            found
-            for partition in self._partitions(flow_id)
-            for found in await self._newest_in(partition, flow_id, limit)
-        ]
-        found.sort(key=lambda one: one.event.accepted_at_us, reverse=True)
-        return found[:limit]
+    async def events(self, wanted: Filter, behind: Page, limit: int) -> EventPage:
+        """A page of events, newest first. Raises Unavailable."""
+        await self.following.wait_current()
+        found = await self._ask(queries.events, wanted, behind, limit + 1)
+        page, more = found[:limit], found[limit:]
+        last = page[-1] if more else None
+        return EventPage(page, last and Page(last.accepted_at_us, last.place))
 
-    async def find(self, event_id: str) -> Found | None:
-        """The event with this id."""
-        partition = partition_of_id(event_id, self._events.partitions)
-        if partition is not None:
-            return await self._find_keyed(partition, event_id)
-        accepted_ms = id_time_ms(event_id)
-        if accepted_ms is None:
+    async def event_places(self, wanted: Filter) -> list[int]:
+        """Where all events are that a filter finds, oldest first. Raises Unavailable."""
+        await self.following.wait_current()
+        return await self._ask(queries.event_places, wanted)
+
+    async def letters(self, wanted: Filter, behind: Page, limit: int) -> LetterPage:
+        """A page of dead letters; what failed last comes first. Raises Unavailable."""
+        await self.following.wait_current()
+        found = await self._ask(queries.letters, wanted, behind, limit + 1)
+        page, more = found[:limit], found[limit:]
+        replays = await self._ask(queries.replays, [one.packed_id for one in page])
+        last = page[-1] if more else None
+        return LetterPage(
+            [(one, replays.get(one.packed_id, ())) for one in page],
+            last and Page(last.failed_at_us, last.place),
+        )
+
+    async def letter_places(self, wanted: Filter) -> list[tuple[int, int]]:
+        """Places and own offsets of all dead letters that a filter finds, oldest first."""
+        await self.following.wait_current()
+        return await self._ask(queries.letter_places, wanted)
+
+    async def row(self, event_id: str) -> Indexed | None:
+        """How an event stands. Raises Unavailable."""
+        found = await self._ask(queries.find, event_id)
+        # What has ended stays so; all else may have moved on.
+        if found is None or found.end_offset is None:
+            await self.following.wait_current()
+            found = await self._ask(queries.find, event_id)
+        return found
+
+    async def find(self, event_id: str) -> Known | None:
+        """Everything that is known of an event. Raises Unavailable."""
+        await self.following.wait_current()
+        row = await self._ask(queries.find, event_id)
+        if row is None:
             return None
-        for partition in range(self._events.partitions):
-            record = await self._find_in(partition, event_id, accepted_ms)
-            if record is not None:
-                [found] = await self._with_last(partition, [record])
-                return found
-        return None
+        letter = await self._ask(queries.letter_at, row.place)
+        replays = await self._ask(queries.replays, [row.packed_id])
+        offsets = await self._ask(queries.happened, row.place, MOST_TIMELINE)
+        if row.end_offset is not None:
+            offsets.append(row.end_offset)
+        timeline = [one async for one in self._entries(row, offsets)]
+        ended = [entry.ended for _, entry in timeline if entry.HasField("ended")]
+        return Known(
+            row,
+            await self.event_at(row.place),
+            ended[-1] if ended else None,
+            timeline,
+            letter,
+            replays.get(row.packed_id, ()),
+        )
 
-    async def _find_keyed(self, partition: int, event_id: str) -> Found | None:
-        """The newest with this id among the newest records; one that is no repeat first.
+    async def find_letter(
+        self, letter_id: str
+    ) -> tuple[IndexedLetter, execution_pb2.DeadLetter, Sequence[Replay]] | None:
+        """A dead letter, whole, and the events that repeat its event."""
+        await self.following.wait_current()
+        row = await self._ask(queries.find_letter, letter_id)
+        if row is None:
+            return None
+        letter = await self.letter_at(row.place, row.offset)
+        replays = await self._ask(queries.replays, [row.packed_id])
+        return row, letter, replays.get(row.packed_id, ())
 
-        Ids of events with a key hold their partition, and no time.
-        """
-        wanted = event_id.encode()
-        newest: Found | None = None
-        async for record in backwards(self._log, self._events, partition):
-            if wanted not in (record.value or b"")[:ID_ENDS]:
-                continue
-            [found] = await self._with_last(partition, [record])
-            if not (found.ended and found.ended.status == DUPLICATE):
-                return found
-            newest = newest or found
-        return newest
+    async def event_at(self, place: int) -> event_pb2.Event | None:
+        """The event at a place; None where it is gone. Raises Unavailable."""
+        record = await self._record(self.topics.events, *position_of(place))
+        try:
+            return record and event_pb2.Event.FromString(record.value or b"")
+        except DecodeError:
+            return None
+
+    async def letter_at(self, place: int, offset: int) -> execution_pb2.DeadLetter:
+        """The dead letter at its own offset; an empty one where it is gone."""
+        partition, _ = position_of(place)
+        record = await self._record(self.topics.dead_letters, partition, offset)
+        try:
+            value = (record.value or b"") if record else b""
+            return execution_pb2.DeadLetter.FromString(value)
+        except DecodeError:
+            return execution_pb2.DeadLetter()
 
     async def why_missing(self, event_id: str) -> str:
         """A sentence for whoever asks for an event that is not there."""
-        return await why_missing(self._log, self._events, event_id)
+        return await why_missing(self.log, self.topics.events, event_id)
 
-    async def tail(self, flow_id: str) -> AsyncIterator[execution_pb2.EventSummary]:
+    def tail(self, flow_id: str) -> AsyncIterator[execution_pb2.EventSummary]:
         """Events and ends from now on, as they come."""
-        topics = (self._events, self._executions)
-        at = {
-            (topic.name, partition): (await self._log.bounds(topic, partition)).end
-            for topic in topics
-            for partition in self._partitions(flow_id)
-        }
-        fences = {partition: Fence() for partition in self._partitions(flow_id)}
-        while True:
-            for topic in topics:
-                for partition in self._partitions(flow_id):
-                    key = topic.name, partition
-                    end = (await self._log.bounds(topic, partition)).end
-                    async for record in records(
-                        self._log, topic, partition, at[key], end
-                    ):
-                        summary = (
-                            summary_of(_found(record, None))
-                            if topic is self._events
-                            else _tailed(record, fences[partition])
-                        )
-                        if summary and flow_id in ("", summary.flow_id):
-                            yield summary
-                    at[key] = end
-            await asyncio.sleep(TAIL_PAUSE_S)
+        return tail(self.log, self.topics, flow_id)
 
-    def _partitions(self, flow_id: str) -> range:
-        count = self._events.partitions
-        if not flow_id:
-            return range(count)
-        only = partition_of(flow_id.encode(), count)
-        return range(only, only + 1)
+    async def _entries(
+        self, row: Indexed, offsets: Sequence[int]
+    ) -> AsyncIterator[tuple[Record, execution_pb2.JournalEntry]]:
+        partition, _ = row.position
+        for offset in offsets:
+            record = await self._record(self.topics.executions, partition, offset)
+            if record is not None:
+                value = record.value or b""
+                yield record, execution_pb2.JournalEntry.FromString(value)
 
-    async def _newest_in(self, partition: int, flow_id: str, limit: int) -> list[Found]:
-        wanted = flow_id.encode()
-        found: list[Record] = []
-        async for record in backwards(self._log, self._events, partition):
-            if not flow_id or record.key == wanted:
-                found.append(record)
-            if len(found) >= limit:
-                break
-        return await self._with_last(partition, found)
-
-    async def _with_last(self, partition: int, found: list[Record]) -> list[Found]:
-        if not found:
-            return []
-        oldest_ms = min(record.appended_at_ms for record in found)
-        last = LastEntries(record.offset for record in found)
-        async for record in backwards(self._log, self._executions, partition):
-            if record.appended_at_ms < oldest_ms - SKEW_MS:
-                break
-            last.take(execution_pb2.JournalEntry.FromString(record.value or b""))
-        return [_found(record, last.of(record.offset)) for record in found]
-
-    async def _find_in(
-        self, partition: int, event_id: str, accepted_ms: int
-    ) -> Record | None:
-        start = await first_since(
-            self._log, self._events, partition, accepted_ms - SKEW_MS
-        )
-        end = (await self._log.bounds(self._events, partition)).end
-        wanted = event_id.encode()
-        async for record in records(self._log, self._events, partition, start, end):
-            if wanted in (record.value or b""):
-                return record
-            if record.appended_at_ms > accepted_ms + 60_000:
-                break
+    async def _record(self, topic: Topic, partition: int, offset: int) -> Record | None:
+        async for batch in self.log.read(topic, partition, offset, offset + 1):
+            for record in batch:
+                if record.offset == offset:
+                    return record
         return None
 
-
-def _found(record: Record, last: execution_pb2.JournalEntry | None) -> Found:
-    event = event_pb2.Event.FromString(record.value or b"")
-    return Found(record, event, end_of(last))
-
-
-def summary_of(found: Found) -> execution_pb2.EventSummary:
-    """An event in a line of a list."""
-    return execution_pb2.EventSummary(
-        event_id=found.event.id,
-        flow_id=found.event.flow_id,
-        flow_version=found.event.flow_version,
-        accepted_at_us=found.event.accepted_at_us,
-        status=found.ended.status if found.ended else execution_pb2.STATUS_PENDING,
-        ended=found.ended,
-        partition=found.record.partition,
-        offset=found.record.offset,
-    )
-
-
-def _tailed(record: Record, fence: Fence) -> execution_pb2.EventSummary | None:
-    entry = execution_pb2.JournalEntry.FromString(record.value or b"")
-    ended = end_of(entry) if fence.admits(entry) else None
-    if ended is None or not entry.event_id:
-        return None
-    return execution_pb2.EventSummary(
-        event_id=entry.event_id,
-        flow_id=entry.flow_id,
-        status=ended.status,
-        ended=ended,
-        partition=record.partition,
-        offset=entry.event_offset,
-    )
+    async def _ask(self, query: Callable[..., Found], *arguments: Any) -> Found:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, query, self._index, *arguments)

@@ -17,7 +17,7 @@ from tests.engine import Engine
 PROJECT = "hookline-test"
 RECEIVER = f"{PROJECT}-receiver"
 SCRIPT = Path(__file__).parent / "receiver.py"
-SERVICES = ("ingress", "router", "executor")
+SERVICES = ("ingress", "router", "executor", "console")
 BROKERS = ("kafka-1", "kafka-2", "kafka-3")
 # Docker's own pools of addresses: where the receiver is, seen from the executors.
 BRIDGES = "172.16.0.0/12,192.168.0.0/16"

@@ -48,7 +48,7 @@ async def test_topics_are_made_once_and_checked(environment: dict[str, str]) -> 
     assert (missing[0], refused[0]) == (78, 78)
     assert "hookline topics create" in missing[2]
     assert "hookline topics create" in refused[2]
-    assert (made[0], len(made[1].splitlines())) == (0, 5)
+    assert (made[0], len(made[1].splitlines())) == (0, 6)
     assert (again[0], again[1]) == (0, "")
     assert checked[0] == 0
     assert wrong[0] == 78
@@ -65,7 +65,14 @@ async def test_webhooks_go_through_services_of_their_own(
     async with (
         service("executor", environment=environment) as executor,
         service("executor", environment=environment) as other,
-        service("router", *grpc, environment=environment) as router,
+        service(
+            *("console", *grpc, "--data", str(tmp_path / "index")),
+            environment=environment,
+        ) as console,
+        service(
+            *("router", *grpc),
+            environment={**environment, "HOOKLINE_ROUTER__CONSOLE": console.grpc},
+        ) as router,
         service(
             *("ingress", "--http", "127.0.0.1:0", "--router", router.grpc),
             environment=environment,
@@ -92,9 +99,38 @@ async def test_webhooks_go_through_services_of_their_own(
             return set(outcomes.values()) == {"Hello, Ada"}
 
         await until_asked(all_ended)
-        stops = [await one.stop() for one in (executor, ingress, router, other)]
+        at_the_console = {**environment, "HOOKLINE_ROUTER": console.grpc}
+        direct = await run(*listing, environment=at_the_console)
+        letters = await run("dead-letters", "list", environment=environment)
+        unknown = await run("events", "get", "x", environment=environment)
+        code, replayed, _ = await run(
+            *("events", "replay", "--flow", "hello", "--yes", "--rate", "1000"),
+            environment=environment,
+        )
+        services = (executor, ingress, router, other, console)
+        stops = [await one.stop() for one in services]
 
     assert applied[0] == 0
     assert {answer.status for answer in sent} == {200}
     assert set(outcomes) == {answer.headers["x-event-id"] for answer in sent}
-    assert stops == [0, 0, 0, 0]
+    assert {one["event"] for one in json.loads(direct[1])} == set(outcomes)
+    assert (letters[0], unknown[0]) == (0, 3)
+    assert (code, json.loads(replayed)["appended"]) == (0, 10)
+    assert stops == [0, 0, 0, 0, 0]
+
+
+async def test_a_router_without_a_console_says_so(
+    environment: dict[str, str],
+) -> None:
+    """And one whose console is away, where it looked for it."""
+    assert (await run("topics", "create", environment=environment))[0] == 0
+    for address, says in (("", "hookline console"), ("127.0.0.1:1", "127.0.0.1:1")):
+        async with service(
+            *("router", "--grpc", "127.0.0.1:0"),
+            environment={**environment, "HOOKLINE_ROUTER__CONSOLE": address},
+        ) as router:
+            asked = {**environment, "HOOKLINE_ROUTER": router.grpc}
+            code, _, err = await run("events", "list", environment=asked)
+
+        assert code in (1, 69)
+        assert says in err

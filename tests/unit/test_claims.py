@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 from hookline.claims import Claim, Fence
 from hookline.log import partition_of
 from hookline.v1 import execution_pb2
-from services.console.journal_entries import LastEntries
 from services.executor.restore import key_in
 
 Entry = execution_pb2.JournalEntry
-claims = st.builds(Claim, st.integers(1, 5), st.integers(1, 3))
 
 
 def claim_entry(claim: Claim) -> Entry:
@@ -67,32 +65,6 @@ def test_a_stamp_gives_an_entry_its_claim() -> None:
 
     assert Claim.of(stamped) == claim
     assert (stamped.event_id, stamped.ended.attempts) == ("e", 3)
-
-
-@given(st.lists(st.tuples(st.booleans(), claims), max_size=30))
-def test_reading_backwards_and_forwards_agree(
-    written: list[tuple[bool, Claim]],
-) -> None:
-    """The history finds the end that a restore believes, and none where it has none."""
-    told: dict[Claim, bool] = {}
-    entries = []
-    for is_claim, claim in written:
-        # An owner writes only under a claim that it has written.
-        if is_claim or claim not in told:
-            entries.append(claim_entry(claim))
-            told[claim] = True
-        else:
-            entries.append(end_entry(claim))
-    counting = [
-        entry
-        for entry, counts in zip(entries, admitted(entries), strict=True)
-        if counts and entry.HasField("ended")
-    ]
-    last = LastEntries([0])
-    for entry in reversed(entries):
-        last.take(entry)
-
-    assert last.of(0) == (counting[-1] if counting else None)
 
 
 @given(st.data())

@@ -207,16 +207,18 @@ async def test_a_lane_that_is_woken_while_it_decides_to_rest_does_not_rest() -> 
             lanes.wake(one.key)
         return HELD
 
+    work = Work()
+    work.log = [record(0)]
     async with asyncio.TaskGroup() as tasks:
         lanes = Lanes(
             execute,
+            work.read,
             tasks,
             asyncio.Semaphore(1),
             Tenure(),
-            most_unfinished=10,
-            share_bytes=lambda: LIMIT_BYTES,
+            bounds=Bounds(lambda: LIMIT_BYTES, events=10),
         )
-        lanes.add([record(0)])
+        lanes.add(work.log)
         await turns()
         await lanes.drain(0)
 
