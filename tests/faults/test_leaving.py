@@ -90,7 +90,7 @@ async def test_a_step_that_ends_within_the_handover_runs_once(
 ) -> None:
     """Another executor joins meanwhile; what follows runs where its partition goes."""
     async with _line(
-        kafka_servers, tmp_path, other, HOOKLINE_EXECUTOR__HANDOVER_S="30"
+        kafka_servers, tmp_path, other, HOOKLINE_EXECUTOR__HANDOVER_S="20"
     ) as line:
         executors = [await line.executor()]
         await executors[0].wait_metric(OWNED, 2)

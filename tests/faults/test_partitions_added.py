@@ -1,6 +1,7 @@
 """Partitions are added to a topic meanwhile: nothing moves; the next start says so."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,9 @@ async def test_order_holds_when_partitions_are_added(
             await load.until_more(400)
 
         code, _, err = await run("executor", environment=line.environment)
+        # Whoever only looks is refused, too, unless told the new number.
+        more = replace(line.topics.events, partitions=line.topics.events.partitions + 1)
+        line.topics = replace(line.topics, events=more)
         await assert_all_ran_in_order(line, load)
 
     assert not load.refused
