@@ -25,6 +25,7 @@ class State(Enum):
     FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
+    DUPLICATE = "duplicate"
 
 
 EventIds = Annotated[list[str] | None, typer.Argument(metavar="EVENT")]

@@ -19,7 +19,7 @@ LETTER_COLUMNS: Final = (
 )
 NEWEST: Final = (1 << 62, 1 << 62)
 COMPLETED: Final = execution_pb2.STATUS_COMPLETED
-DUPLICATE: Final = 6
+DUPLICATE: Final = int(execution_pb2.STATUS_DUPLICATE)
 
 
 class BadFilter(Error):

@@ -182,10 +182,11 @@ class Replays:
         self, event: event_pb2.Event, *, original: bool
     ) -> event_pb2.Event:
         """A new event with the bytes of another."""
-        flow = self._catalog.current(event.flow_id)
+        flow = self._catalog.records.served(event.flow_id)
         if flow is None:
             raise LeftOut(
-                f"The flow {event.flow_id} of an event is gone: apply it again."
+                f"The flow {event.flow_id} of an event is deleted or stopped: apply it "
+                "again, or start it."
             )
         version = event.flow_version if original else flow.version
         if self._catalog.version(event.flow_id, version) is None:
