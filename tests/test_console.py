@@ -9,7 +9,13 @@ from typing import Any
 import grpc
 import pytest
 
-from hookline.v1 import control_pb2, execution_pb2, execution_pb2_grpc
+from hookline.v1 import (
+    control_pb2,
+    execution_pb2,
+    execution_pb2_grpc,
+    flow_pb2,
+    flow_pb2_grpc,
+)
 from tests.instance import Instance, running
 from tests.test_executions import answering, calling
 from tests.waiting import until_asked
@@ -285,6 +291,22 @@ async def test_a_replay_runs_on_the_current_version_or_the_original(
     ]
 
     assert [one.summary.ended.result for one in ended] == [b"2", b"1"]
+
+
+async def test_events_of_a_flow_that_is_stopped_are_left_out_of_replays(
+    kept: Instance,
+) -> None:
+    """As its requests are; the replay says so."""
+    event_id = await sent(kept, "keep")
+    await until_event(kept, event_id, lambda one: one.status == COMPLETED)
+    await flow_pb2_grpc.FlowServiceStub(kept.channel).StopFlow(
+        flow_pb2.StopFlowRequest(flow_id="keep"), metadata=kept.metadata
+    )
+
+    _, replay = await replayed(kept, filter=Filter(event_ids=[event_id]))
+
+    assert (replay.appended, replay.left_out) == (0, 1)
+    assert "start it" in replay.reason
 
 
 async def test_a_replay_is_slow_where_it_is_told_and_ends_when_it_is_cancelled(
