@@ -231,6 +231,12 @@ class Executor(Section):
         description="Records of a partition's journal after which a checkpoint is written: "
         "about so many are read at a start.",
     )
+    checkpoint_interval_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds after which a checkpoint is written where there is anything "
+        "to say, and how often keys are written down at the most.",
+    )
     dedupe_keys: int = Field(
         500_000,
         gt=1,

@@ -28,6 +28,7 @@ from tests.test_crashes import (
     has_failed,
     is_held,
     journal,
+    last_progress,
     shown,
     write,
     written,
@@ -187,8 +188,8 @@ async def test_what_waits_or_is_held_ends_at_once(
 
 
 async def has_stuck(hookline: Instance) -> bool:
-    """Whether the last that the journal says is a failed attempt, or that it is held."""
-    progress = (await journal(hookline))[-1].progress
+    """Whether the last that the journal says of it is a failed attempt, or held."""
+    progress = await last_progress(hookline)
     return progress.HasField("failed") or progress.HasField("held")
 
 

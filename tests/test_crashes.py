@@ -67,8 +67,14 @@ async def has_checkpoint(hookline: Instance) -> bool:
 
 
 async def has_failed(hookline: Instance) -> bool:
-    """Whether the last that the journal says is that an attempt has failed."""
-    return (await journal(hookline))[-1].progress.HasField("failed")
+    """Whether the last that the journal says of an execution is a failed attempt."""
+    return (await last_progress(hookline)).HasField("failed")
+
+
+async def last_progress(hookline: Instance) -> execution_pb2.ExecutionProgress:
+    """How far the last execution has come that the journal speaks of."""
+    entries = [entry for entry in await journal(hookline) if entry.HasField("progress")]
+    return entries[-1].progress if entries else execution_pb2.ExecutionProgress()
 
 
 async def is_held(hookline: Instance, event_id: str) -> bool:

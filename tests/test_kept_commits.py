@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from hookline.log.sqlite import open_log
 from hookline.metrics import Metrics
 from services.executor.commits import Commits, Pace
 from services.executor.journal import Journal, Journals
+from services.executor.passing import Passed
 from services.executor.restore import Restorer, bookmark_of
 from services.executor.retention import needs_of
 from tests.test_restore import TOPICS, Assigned
@@ -24,7 +25,7 @@ class Reached:
     """Lanes, as their commits see them."""
 
     commit_offset: int
-    ended_above_commit: frozenset[int] = frozenset()
+    passing: Passed = field(default_factory=lambda: Passed({}, 1000))
     on_progress: Callable[[], None] = lambda: None
 
 

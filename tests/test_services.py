@@ -257,7 +257,7 @@ async def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 async def test_an_executor_alone_runs_what_is_in_the_log(tmp_path: Path) -> None:
-    """The log was left by another process; what cannot end yet is the executor's lag."""
+    """The log was left by another process; what cannot end yet is counted."""
     data = tmp_path / "log"
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "hello.yaml").write_text(HELLO)
@@ -271,7 +271,7 @@ async def test_an_executor_alone_runs_what_is_in_the_log(tmp_path: Path) -> None
         await executor.wait_ready()
         await executor.wait_metric('hookline_executions_total{status="completed"', 1)
 
-        await executor.wait_metric("hookline_lag_events", 3)
+        await executor.wait_metric("hookline_unfinished_events", 3)
 
         assert executor.started["service"] == "executor"
         assert await executor.metric("hookline_partitions_owned") == 8

@@ -30,7 +30,7 @@ KEY = "the key"
 SECRETS = {"HOOKLINE_SECRET_KEY": KEY}
 FLOW = """
 id: {id}
-trigger: {{webhook: {{auth: {auth}}}}}
+trigger: {{webhook: {{auth: {auth}, dedupe_window: off}}}}
 steps: [{{id: keep, use: transform, with: {{body: "=1"}}}}]
 """
 HMAC = "type: hmac, secret: '${secret:KEY}'"

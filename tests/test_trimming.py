@@ -34,6 +34,7 @@ AT_ONCE = {
     "HOOKLINE_RETENTION__HISTORY_S": "0.05",
     "HOOKLINE_RETENTION__EVERY_S": "0.05",
     "HOOKLINE_EXECUTOR__DRAIN_S": "0",
+    "HOOKLINE_EXECUTOR__CHECKPOINT_INTERVAL_S": "0.1",
 }
 HOME = partition_of(b"stuck", PARTITIONS)
 # A flow that has its events in the same partition.

@@ -97,15 +97,15 @@ async def verified(
     http: str, router: str, faults: Awaitable[None], environment: Mapping[str, str]
 ) -> dict[str, int]:
     """Run the command, and faults meanwhile; gives its report."""
-    words = ("verify", "--events", "1500", "--flows", "10", "--rate", "300")
+    words = ("verify", "--events", "3000", "--flows", "10", "--rate", "150")
     places = ("--url", f"http://{http}", "--router", router, "--output", "json")
     (code, out, err), _ = await asyncio.gather(
         run(*words, *places, environment=environment), faults
     )
     assert code == 0, (out, err)
     report: dict[str, int] = msgspec.json.decode(out)
-    assert report["sent"] == 1500
-    assert report["accepted"] + report["unknown"] == 1500
+    assert report["sent"] == 3000
+    assert report["accepted"] + report["unknown"] == 3000
     assert (report["lost"], report["reordered"]) == (0, 0)
     return report
 
@@ -119,7 +119,7 @@ async def test_nothing_is_lost_or_reordered_while_the_one_process_is_killed(
 
         async def kill() -> None:
             for _ in range(3):
-                await subject.service.wait_metric(RAN, 200)
+                await subject.service.wait_metric(RAN, 100)
                 await subject.kill()
                 await subject.start()
 
@@ -166,7 +166,7 @@ async def test_nothing_is_lost_or_reordered_while_executors_on_kafka_are_killed(
 
         async def kill() -> None:
             for _ in range(2):
-                await line.services[-1].wait_metric(RAN, 200)
+                await line.services[-1].wait_metric(RAN, 100)
                 await line.services[-1].kill()
                 await line.executor()
 
@@ -174,4 +174,4 @@ async def test_nothing_is_lost_or_reordered_while_executors_on_kafka_are_killed(
         report = await verified(
             line.ingress.http, line.router.grpc, kill(), line.environment
         )
-    assert report["accepted"] == 1500
+    assert report["accepted"] == 3000

@@ -73,6 +73,7 @@ async def running_executor(
             settings.unfinished_per_partition,
             settings.unfinished_bytes,
             checkpoint_records=settings.checkpoint_records,
+            checkpoint_interval_s=settings.checkpoint_interval_s,
             dedupe_keys=settings.dedupe_keys,
             drain_s=settings.drain_s,
             handover_s=settings.handover_s,

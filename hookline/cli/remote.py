@@ -16,7 +16,6 @@ EXIT_CODES = {
     grpc.StatusCode.UNAUTHENTICATED: 4,
     grpc.StatusCode.PERMISSION_DENIED: 4,
     grpc.StatusCode.ALREADY_EXISTS: 5,
-    grpc.StatusCode.FAILED_PRECONDITION: 5,
     grpc.StatusCode.UNAVAILABLE: 69,
     grpc.StatusCode.DEADLINE_EXCEEDED: 69,
 }

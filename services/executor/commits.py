@@ -51,7 +51,7 @@ class Commits:
         self._lanes = lanes
         self._journal = journal
         mark = bookmark.keys or KeysMark(since=journal.keys.covers)
-        self._keys = KeysWriting(journal.keys, mark)
+        self._keys = KeysWriting(journal.keys, mark, pace.checkpoint_interval_s)
         self._bookmark = replace(bookmark, keys=mark)
         self._pace = pace
         self._kept: Commit | None = assignment.committed

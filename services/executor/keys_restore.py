@@ -26,7 +26,8 @@ PAUSE_S: Final = 0.5
 # Snapshots are written so seldom that they add no more than so many bytes an event.
 BYTES_AN_EVENT: Final = 128
 FEWEST_EVENTS: Final = 2_000
-OLDEST_S: Final = 3600.0
+# Where little is read: no more than so many bytes a second.
+BYTES_A_SECOND: Final = 10_000
 logger = get_logger(__name__)
 
 
@@ -151,6 +152,7 @@ class KeysWriting:
 
     keys: Keys
     mark: KeysMark
+    interval_s: float
     clock: Callable[[], float] = time.monotonic
     written_at: float = field(init=False)
 
@@ -173,7 +175,8 @@ class KeysWriting:
 
         Where little is read, from time to time: the events since are not trimmed.
         """
-        since = self.keys.covers - self.mark.since
-        if since > 0 and self.clock() - self.written_at >= OLDEST_S:
+        since, size = self.keys.covers - self.mark.since, self.keys.size_bytes
+        if since >= max(FEWEST_EVENTS, size // BYTES_AN_EVENT):
             return True
-        return since >= max(FEWEST_EVENTS, self.keys.size_bytes // BYTES_AN_EVENT)
+        least_s = max(self.interval_s, size / BYTES_A_SECOND)
+        return since > 0 and self.clock() - self.written_at >= least_s

@@ -164,12 +164,12 @@ class Appending:
     ) -> "_SortedOut":
         """What of a batch is new. Raises TooLarge, Conflict, Unavailable."""
         found = _SortedOut([], [], [])
-        digests: dict[EventId, bytes] = {}
+        bodies: dict[EventId, bytes] = {}
         for one in requests_of(request, elements):
             key = served.keying.element_key(one, served.max_body)
             event_id = key.event_id if key else new_event_id()
             found.ids.append(event_id)
-            if key and self._is_known(key, digests, found.before):
+            if key and self._is_known(key, bodies, found.before):
                 continue
             now_us = time.time_ns() // 1000
             serialized = one.SerializeToString()
@@ -180,13 +180,15 @@ class Appending:
         return found
 
     def _is_known(
-        self, key: Key, digests: dict[EventId, bytes], before: list[Future[Any]]
+        self, key: Key, bodies: dict[EventId, bytes], before: list[Future[Any]]
     ) -> bool:
         """Whether an element is a repeat, of one of its own batch or from before."""
-        is_first = key.event_id not in digests
-        digest = digests.setdefault(key.event_id, key.digest)
+        is_first = key.event_id not in bodies
+        body_hash = bodies.setdefault(key.event_id, key.body_hash)
         known = self._keys.find(key)
-        if digest != key.digest or (known and known.repeats is Repeats.OTHER_BODY):
+        if body_hash != key.body_hash or (
+            known and known.repeats is Repeats.OTHER_BODY
+        ):
             if known and known.position is not None:
                 raise Unavailable(UNDER_WAY)
             raise Conflict(f"The event {key.text}: {OTHER_BODY}")

@@ -38,7 +38,7 @@ def record_of(
 
 def _key_fields(key: Key) -> bytes:
     return event_pb2.Event(
-        dedupe_key=key.text, body_digest=key.digest, dedupe_window_s=key.window_s
+        dedupe_key=key.text, body_digest=key.body_hash, dedupe_window_s=key.window_s
     ).SerializeToString()
 
 

@@ -46,11 +46,11 @@ failures = Sampled(get_logger(__name__), level="warning")
 
 
 class Key(NamedTuple):
-    """A request's key: the id of its event, the digest of its body, for how long."""
+    """A request's key: the id of its event, a hash of its body, for how long."""
 
     text: str
     event_id: EventId
-    digest: bytes
+    body_hash: bytes
     window_s: int
 
 

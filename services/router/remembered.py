@@ -40,7 +40,7 @@ class Known(NamedTuple):
 
 
 class _Flight(NamedTuple):
-    digest: bytes
+    body_hash: bytes
     position: Future[Position]
 
 
@@ -48,7 +48,7 @@ class RememberedKeys:
     """What is known of keys; each by the id of its event."""
 
     def __init__(self, most: int = MOST) -> None:
-        # The end of its window, and its digest.
+        # The end of its window, and the hash of its body.
         self._known: Generations[bytes, bytes] = Generations(most)
         self._flying: dict[bytes, _Flight] = {}
 
@@ -56,7 +56,7 @@ class RememberedKeys:
         """What a request with this key repeats, if that is known here."""
         name = _name_of(key)
         if flight := self._flying.get(name):
-            return Known(_compared(key, flight.digest), flight.position)
+            return Known(_compared(key, flight.body_hash), flight.position)
         known = self._known.get(name)
         if known is None or int.from_bytes(known[DIGEST_BYTES:], "big") < _now_us():
             return None
@@ -65,9 +65,9 @@ class RememberedKeys:
     def begin(self, key: Key, accepted_at_us: int, position: Future[Position]) -> None:
         """The first request with this key is on its way to the log."""
         name = _name_of(key)
-        self._flying[name] = _Flight(key.digest, position)
+        self._flying[name] = _Flight(key.body_hash, position)
         ends_us = accepted_at_us + key.window_s * MICROSECONDS
-        known = key.digest + ends_us.to_bytes(8, "big")
+        known = key.body_hash + ends_us.to_bytes(8, "big")
         position.add_done_callback(partial(self._settle, name, known))
 
     def _settle(self, name: bytes, known: bytes, position: Future[Position]) -> None:
@@ -104,8 +104,8 @@ def _name_of(key: Key) -> bytes:
     return bytes.fromhex(key.event_id.replace("-", ""))[-ID_BYTES:]
 
 
-def _compared(key: Key, digest: bytes) -> Repeats:
-    return Repeats.SAME_BODY if key.digest == digest else Repeats.OTHER_BODY
+def _compared(key: Key, body_hash: bytes) -> Repeats:
+    return Repeats.SAME_BODY if key.body_hash == body_hash else Repeats.OTHER_BODY
 
 
 def _now_us() -> int:

@@ -192,12 +192,62 @@ SQLITE: Final = {
         [EMBEDDED_ALONE],
     ),
 }
-# Rows of dedupe and of suspended flows come with what holds them, as parts of their own.
+AT_THE_ROUTER: Final = "tests/test_dedupe_at_the_router.py::"
+TWO_ROUTERS: Final = Held(
+    "tests/kafka/test_dedupe_on_kafka.py::test_a_key_runs_once_whoever_takes_it"
+)
+REPEATS: Final = {
+    "same key a hundred times at once": Row(
+        [Held(f"{AT_THE_ROUTER}test_a_hundred_at_once_are_one_event")], [TWO_ROUTERS]
+    ),
+    "same key with another body": Row(
+        [
+            Held(f"{AT_THE_ROUTER}test_another_body_is_a_conflict"),
+            Held(
+                "tests/test_dedupe.py::"
+                "test_another_body_after_a_restart_is_a_conflict_in_the_journal"
+            ),
+        ],
+        [NotThere("a key is judged above the log, alike on both")],
+    ),
+    "same key after a failover": Row(
+        [
+            faults("test_dedupe.py::test_a_key_is_executed_once_through_kills"),
+            Held("tests/test_dedupe.py::test_a_repeat_after_a_restart_runs_nothing"),
+        ],
+        [TWO_ROUTERS],
+    ),
+    "same key after its window": Row(
+        [
+            Held("tests/test_dedupe.py::test_the_window_is_counted_from_the_first"),
+            Held(f"{AT_THE_ROUTER}test_a_key_is_forgotten_after_its_window"),
+        ],
+        [NotThere("a key is judged above the log, alike on both")],
+    ),
+}
+BACKLOGS: Final = {
+    "held flow with tens of thousands of events behind it": Row(
+        [
+            Held(
+                "tests/test_parking.py::"
+                "test_a_long_backlog_behind_a_held_event_costs_its_neighbours_nothing"
+            )
+        ],
+        [
+            Held(
+                "tests/kafka/test_parking_on_kafka.py::"
+                "test_a_held_flow_holds_nobody_and_goes_on_where_it_was"
+            )
+        ],
+    ),
+}
 ROWS: Final = {
     **EDGE,
     **BROKERS,
     **{name: Row(*held) for name, held in EXECUTOR.items()},
     **SQLITE,
+    **REPEATS,
+    **BACKLOGS,
 }
 # What judges the judges: builds with a planted fault must not pass.
 CONTROLS: Final = (

@@ -3,7 +3,6 @@
 from services.executor.keys import Keys
 from services.executor.keys_restore import (
     FEWEST_EVENTS,
-    OLDEST_S,
     KeysMark,
     KeysWriting,
 )
@@ -13,9 +12,9 @@ def test_a_snapshot_is_due_after_many_events_or_a_long_time() -> None:
     """The events since the last one are not trimmed: they must not stay for ever."""
     now = [0.0]
     keys = Keys(0)
-    writing = KeysWriting(keys, KeysMark(), clock=lambda: now[0])
+    writing = KeysWriting(keys, KeysMark(), 60.0, clock=lambda: now[0])
 
-    now[0] = OLDEST_S
+    now[0] = 60.0
     nothing_read = writing.is_due()
     keys.covers = 1
     after_long = writing.is_due()

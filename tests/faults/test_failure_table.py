@@ -46,7 +46,7 @@ def test_every_test_of_faults_is_named() -> None:
     """But those that hold this table, and what is around the failures."""
     named = {bare(test) for test in node_ids()}
     here = {bare(test) for test in collected() if test.startswith(OWN)}
-    around = {test for test in here if test.startswith(f"{OWN}test_table.py")}
+    around = {test for test in here if test.startswith(f"{OWN}test_failure_table.py")}
 
     assert here - named - around - AROUND == set()
     assert here >= AROUND
