@@ -38,6 +38,10 @@ class Generations(Generic[K, V]):
             self.older, self.newer = self.newer, {}
         self.newer[key] = value
 
+    def clear(self) -> None:
+        """Remember nothing."""
+        self.older, self.newer = {}, {}
+
     def __len__(self) -> int:
         """How many are remembered; one that was put anew can count twice."""
         return len(self.newer) + len(self.older)

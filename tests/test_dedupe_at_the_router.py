@@ -417,3 +417,30 @@ async def test_a_key_is_forgotten_after_its_window() -> None:
         await asyncio.sleep(0)
         found = known.find(key)
         assert (found.repeats if found else None) is expected
+
+
+@pytest.mark.parametrize("own", ["=[body.shop, body.order]", "={}", "=body.order"])
+async def test_what_an_expression_does_not_find_is_no_key(
+    tmp_path: Path, own: str
+) -> None:
+    """Nor is it for a body that is not read: all of them would be one event."""
+    more = f'idempotency_key: "{own}"'
+    large = json.dumps({"order": "x", "more": "x" * 300_000}).encode()
+    async with running(tmp_path, flow(more=more), executor=False) as instance:
+        for body in (b"{}", b'{"other": 1}', large, large.replace(b"x", b"y")):
+            answer = await instance.send("open", body)
+            assert answer.status == 200
+        events = await logged(instance)
+
+    assert [one.dedupe_key for one in events] == [""] * 4
+
+
+async def test_a_cloud_event_with_an_empty_id_has_no_key(tmp_path: Path) -> None:
+    """Its sender tells nothing of what it repeats."""
+    headers = (JSON, ("ce-specversion", "1.0"), ("ce-source", "/a"), ("ce-id", ""))
+    async with running(tmp_path, flow(), executor=False) as instance:
+        for body in (b"1", b"2"):
+            await instance.send("open", body, headers)
+        events = await logged(instance)
+
+    assert {one.dedupe_key for one in events} <= {""}

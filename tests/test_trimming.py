@@ -28,6 +28,7 @@ from tests.test_executions import dead_letters
 from tests.waiting import until_asked
 
 PARTITIONS = 4
+ONE_DONE = Commit(1, Bookmark(1, 1, 1).text)
 AT_ONCE = {
     "HOOKLINE_LOG__PARTITIONS": f"{PARTITIONS}",
     "HOOKLINE_RETENTION__EVENTS_S": "0.05",
@@ -196,9 +197,9 @@ async def test_bodies_of_events_that_are_kept_and_of_uploads_stay(
         await log.append(topics.events, b"flow", b"")
         await trim_at(log, topics, Commit(0), 100.0, store).step()
         unfinished = len(await place.left())
-        await trim_at(log, topics, Commit(1), 7.9, store).step()
+        await trim_at(log, topics, ONE_DONE, 7.9, store).step()
         just_over = len(await place.left())
-        await trim_at(log, topics, Commit(1), 8.1, store).step()
+        await trim_at(log, topics, ONE_DONE, 8.1, store).step()
 
     # One is older than the oldest event by more than the margin; then the margin counts
     # from the retention on.

@@ -51,7 +51,16 @@ class Following:
     async def run(self) -> None:
         """Follow until cancelled."""
         try:
-            await self._begin()
+            try:
+                await self._begin()
+            except Error as error:
+                logger.error(  # noqa: TRY400 - the words say it all
+                    "index.damaged",
+                    error=str(error),
+                    hint="stop, delete console.sqlite in the data directory, and start: "
+                    "it is made anew from the log; until then lists are out of date",
+                )
+                return
             while True:
                 pause = PAUSE_S
                 try:

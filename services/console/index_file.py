@@ -86,9 +86,10 @@ class IndexFile:
 
     def positions(self) -> dict[Key, At]:
         """How far each partition of each topic has been read."""
-        found = self._connection.execute(
-            "SELECT topic, partition, next, epoch, owner FROM positions"
-        )
+        with _unavailable():
+            found: list[tuple[Any, ...]] = self._connection.execute(
+                "SELECT topic, partition, next, epoch, owner FROM positions"
+            ).fetchall()
         return {
             (topic, partition): At(following, Claim(epoch, int(owner)))
             for topic, partition, following, epoch, owner in found

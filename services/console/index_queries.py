@@ -198,11 +198,16 @@ def event_places(index: IndexFile, wanted: execution_pb2.EventFilter) -> list[in
 
 
 def find(index: IndexFile, event_id: str) -> Indexed | None:
-    """The event with an id: the one that runs, where its record is there twice."""
+    """The event with an id; of several the one that has not ended, or the newest.
+
+    An id comes again where its record is there twice, or a key after its window; what was
+    no repeat goes before what was one.
+    """
     rows = index.ask(
         f"SELECT {COLUMNS} FROM events WHERE event_id = ? "  # noqa: S608 - words of ours
-        "AND accepted_at_us IS NOT NULL ORDER BY place LIMIT 1",
-        (packed_id(event_id),),
+        "AND accepted_at_us IS NOT NULL "
+        "ORDER BY status = ?, end_offset IS NOT NULL, place DESC LIMIT 1",
+        (packed_id(event_id), DUPLICATE),
     )
     return Indexed(*rows[0]) if rows else None
 

@@ -5,6 +5,7 @@ that one is due; so is the start of a step that is not repeatable, before it sta
 such a step waits for the body store no start of it is in the journal.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,10 +85,12 @@ class Attempts:
             try:
                 if not tenure.holds():
                     await tenure.wait_held()
-                self.gate.pass_through(message.run.flow_id, message.run.flow_version)
+                self._pass_gate(message)
                 if once:
                     await self._reach_contents(step, message, attempt)
                     await tenure.wait_held()
+                    self._pass_gate(message)
+                    tries.check()
                     await tries.start(step.id, attempt)
                 return await _attempt(step, message), attempt
             except Unavailable as error:
@@ -111,6 +114,9 @@ class Attempts:
             await tries.fail(step.id, attempt, due_at_us, str(failed))
             await _wait_until(due_at_us, tenure)
             attempt += 1
+
+    def _pass_gate(self, message: Message) -> None:
+        self.gate.pass_through(message.run.flow_id, message.run.flow_version)
 
     async def _reach_contents(
         self, step: BoundStep, message: Message, attempt: int
@@ -178,7 +184,12 @@ async def _attempt(step: BoundStep, message: Message) -> Sequence[Message]:
 
 
 async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
-    """A step once, within its time limit. Raises StepError, Unavailable, TimeoutError."""
+    """A step once, within its time limit. Raises StepError, Unavailable, TimeoutError.
+
+    And CancelledError, but only where the task that runs it was cancelled.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         coroutine = step.component.run(message)
         try:
@@ -190,6 +201,13 @@ async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
         raise
     except MissingSecret as error:
         raise RetryableError(str(error)) from error
+    except asyncio.CancelledError as error:
+        if task is None or task.cancelling() > before:
+            raise
+        # What it waited for was cancelled, by nobody here: nothing may end the lane.
+        once = step.component.effect is Effect.ONCE
+        text = "the component failed: what it waited for was cancelled"
+        raise TerminalError(text, indeterminate=once) from error
     except Exception as error:
         # A component's fault must not take the lane, or the process, with it.
         text = f"the component failed: {type(error).__name__}: {error}"

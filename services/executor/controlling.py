@@ -9,7 +9,7 @@ afterwards the journal has what came of it, for whoever owns the partition then.
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +28,7 @@ from services.executor.tenure import Tenure
 
 LOOK_S: Final = 0.25
 PAUSE_S: Final = 0.5
+LOOKS: Final = 8
 NO_CONTROL: Final = "the record is no control"
 NO_EVENT: Final = "there is no such event at this position"
 HAS_ENDED: Final = "it has ended: replay it to run it again"
@@ -57,7 +58,13 @@ class Controlling:
             try:
                 bounds = await self.log.bounds(self.topics.controls, self.partition)
                 self.end = bounds.end
-                return await self._take_all()
+                # What is forgotten by its age is not to be waited for.
+                self.journal.state.controls.pass_by(bounds.start)
+                await self._take_all()
+                if self.is_done:
+                    return
+                # A new leader of the partition may not show all of it for a moment.
+                await self.tenure.wait(LOOK_S)
             except Unavailable as error:
                 self._delay(error)
                 await self.tenure.wait(PAUSE_S)
@@ -71,7 +78,18 @@ class Controlling:
                 self._delay(error)
                 await asyncio.sleep(PAUSE_S)
             else:
+                await self._wait_come()
+
+    async def _wait_come(self) -> None:
+        """Return when there is more, or after a moment where not all was shown."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if self.is_done else PAUSE_S):
                 await self.come.wait()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all is taken that there was at the last look."""
+        return self.journal.state.controls.next_offset >= self.end
 
     def _delay(self, error: Unavailable) -> None:
         logger.warning("controls.delayed", partition=self.partition, error=str(error))
@@ -147,6 +165,12 @@ class Controlling:
     async def _is_there(self, control: control_pb2.Control, key: bytes) -> bool:
         """Whether the event is where the control says; a decision holds for no other."""
         offset = control.event_offset
+        for _ in range(LOOKS):
+            # A new leader of the partition may not show it for a moment.
+            bounds = await self.log.bounds(self.topics.events, self.partition)
+            if bounds.end > offset:
+                break
+            await self.tenure.wait(LOOK_S)
         async for batch in self.log.read(
             self.topics.events, self.partition, offset, offset + 1
         ):

@@ -77,13 +77,14 @@ class Executions:
             rest = await self._run_as_told(event, execution, finish, tenure)
             if rest is None or not execution.is_decided():
                 return rest
-            execution.end_as_decided(finish)
+            execution.end_as_decided(finish, _ran_before(execution))
         except Stopped:
-            execution.end_as_decided(finish)
+            execution.end_as_decided(finish, _ran_before(execution))
         except asyncio.CancelledError:
             if not running.take_cut():
                 raise
-            execution.end_as_decided(finish, running.step_with_effects)
+            ran = running.step_with_effects or _ran_before(execution)
+            execution.end_as_decided(finish, ran)
         finally:
             journal.running.end(record.offset)
         return None
@@ -101,7 +102,12 @@ class Executions:
         except Rests as rests:
             return Rest(rests.due_at_us)
         except Discarded:
-            await execution.discard(finish)
+            if execution.is_failing():
+                ended = execution.ended_failing
+                ended.on_error = DISCARDED
+                execution.end_failed(ended, finish)
+            else:
+                await execution.discard(finish)
             return None
 
     async def _run_to_end(
@@ -119,7 +125,12 @@ class Executions:
             bound = await self._flows.get(event.flow_id, event.flow_version, tenure)
         except StepFailed as failure:
             execution.running.phase = ENDING
-            execution.end_failed(await execution.keep_letter(failure), finish)
+            if execution.is_failing():
+                ended = execution.ended_failing
+                ended.on_error = str(failure)
+            else:
+                ended = await execution.keep_letter(failure)
+            execution.end_failed(ended, finish)
             return None
         execution.hold = bound.flow.on_exhausted == "hold"
         with self._room.share() as share:
@@ -209,6 +220,12 @@ class Executions:
             if not pure and progress.goes_on(len(steps)):
                 await execution.write_step(step.id, tenure)
                 failpoint("executor.between_steps")
+
+
+def _ran_before(execution: WrittenExecution) -> str:
+    """The step that may have run in an executor of before; none where one has run here."""
+    is_new = execution.is_new or execution.running.step is not None
+    return "" if is_new else execution.ran
 
 
 async def _fail(

@@ -150,9 +150,14 @@ class Journal:
         if taken.HasField("progress"):
             self.state.move(control.event_offset, taken.progress)
         written = asyncio.Event()
-        self._write(record.key, entry, written.set)
+
+        def take() -> None:
+            # At once: a bookmark behind its record says that it was taken.
+            self.state.controls.take(taken)
+            written.set()
+
+        self._write(record.key, entry, take)
         await written.wait()
-        self.state.controls.take(taken)
 
     async def write_passed(self, passed: execution_pb2.PassedEvents) -> None:
         """Write down what the commit is to pass; returns when it is durable."""
@@ -216,7 +221,7 @@ class Journal:
         entry = execution_pb2.JournalEntry(
             event_offset=record.offset, ended=_ended_message(ended)
         )
-        self._write(record.key, entry, finish)
+        self._write(record.key, entry, partial(self._end, record.offset, finish))
 
     async def _keep_letter(
         self, record: Record, letter: execution_pb2.DeadLetter

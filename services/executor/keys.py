@@ -82,6 +82,13 @@ class Keys:
         self.on_forgotten: Callable[[int], None] = lambda _: None
         self._accepted_at_us = 0
 
+    def begin_anew(self, covers: int) -> None:
+        """Know nothing, of the events before this offset: before a load, or another try."""
+        self.covers = covers
+        for generations in (self.rows, self.ids):
+            generations.clear()
+        self.repeats.clear()
+
     def read(self, records: Sequence[Record]) -> None:
         """Decide about records that are read, in their order; those of before are known."""
         for record in records:
@@ -123,7 +130,7 @@ class Keys:
         known = self.rows.get(name)
         if known is not None:
             first_offset, ends_us, first_digest = VALUE.unpack(known)
-            if accepted_at_us <= ends_us:
+            if first_offset < offset and accepted_at_us <= ends_us:
                 return Repeat(first_offset, digest != first_digest)
         self._accepted_at_us = accepted_at_us
         ends_us = accepted_at_us + event.dedupe_window_s * MICROSECONDS

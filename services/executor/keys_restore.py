@@ -109,8 +109,7 @@ class KeysReader:
 
         It goes when the journal is trimmed, which is when what it held has long expired.
         """
-        keys.covers = mark.since
-        keys.repeats.clear()
+        keys.begin_anew(mark.since)
         packed = await self._packed(partition, mark)
         try:
             keys.load(packed)

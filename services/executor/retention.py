@@ -50,6 +50,8 @@ def needs_of(kept: Commit | None) -> Needs:
     if kept is None:
         return Needs(0, 0)
     bookmark = bookmark_of(kept)
+    if not bookmark.text:
+        return Needs(0, 0)  # a person has set it: what it has passed is not known
     event, journal = kept.offset, bookmark.journal
     if bookmark.oldest is not None:
         event = min(event, bookmark.oldest)

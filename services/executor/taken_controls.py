@@ -24,6 +24,10 @@ class TakenControls:
         """One was carried out, as its record says."""
         self._reach(control.control_offset + 1, (control.control_id,))
 
+    def pass_by(self, start: int) -> None:
+        """What stood before is forgotten: nobody can carry it out."""
+        self._reach(start, ())
+
     def take_part(self, taken: execution_pb2.TakenControls) -> None:
         """What a checkpoint says; it may stand behind newer records."""
         known = list(self._ids)

@@ -41,6 +41,9 @@ MOST_HEAD_BYTES: Final = 64 * 1024
 CLOUD_EVENT: Final = EVENT_TYPE.encode()
 # What is longer stands in the log as its digest.
 LONGEST: Final = 256
+# What an expression gives that has found nothing.
+NOTHING: Final[tuple[Value, ...]] = (None, "", [], {})
+READS_BODY: Final = re.compile(r"\bbody\b")
 DIGEST_BYTES: Final = 8
 failures = Sampled(get_logger(__name__), level="warning")
 
@@ -72,6 +75,8 @@ class Keying:
         self._flow_id = flow.id
         self._raw = webhook.raw
         self._template = webhook.idempotency_key
+        source = self._template.source if self._template else ""
+        self._reads_body = READS_BODY.search(str(source)) is not None
         self._failed = failed
         self.window_s = webhook.dedupe_window
 
@@ -101,7 +106,7 @@ class Keying:
             return self._made(request, f"webhook-id:{_text(value)}")
         if CE_ID in headers and CE_SOURCE in headers:
             source, number = _text(headers[CE_SOURCE]), _text(headers[CE_ID])
-            return self._made(request, _cloud_event(source, number))
+            return self._element_key(request, source, number)
         if CLOUD_EVENT in headers.get(b"content-type", b"").lower():
             trigger = trigger or self._trigger(request, limit)
             source = trigger.headers.get("ce-source", "")
@@ -134,8 +139,10 @@ class Keying:
         return self._made(request, _cloud_event(source, number))
 
     def _own(self, request: event_pb2.Request, trigger: Trigger) -> Key | None:
+        if self._reads_body and request.HasField("stored_body"):
+            return None  # all of them would have the same
         value = self._evaluated(request, trigger)
-        if value is None or value == "":
+        if value in NOTHING:
             return None
         text = value if isinstance(value, str) else _json(value)
         return self._made(request, f"own:{text}")

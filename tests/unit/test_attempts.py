@@ -212,3 +212,25 @@ async def test_a_start_is_taken_back_when_the_body_store_fails_after_it() -> Non
 
     assert (written.started, missing.runs) == ([1], 1)
     assert written.due("step") == (1, 0)
+
+
+@pytest.mark.parametrize("effect", [Effect.REPEATABLE, Effect.ONCE])
+async def test_a_component_whose_wait_is_cancelled_by_nobody_has_failed(
+    effect: Effect,
+) -> None:
+    """It takes no lane with it; of one that is not repeatable the end is unknown."""
+
+    class Cancelled:
+        async def run(self, _: Message) -> Sequence[Message]:
+            waits: asyncio.Future[Sequence[Message]] = asyncio.Future()
+            asyncio.get_running_loop().call_soon(waits.cancel)
+            return await waits
+
+    component: Any = Cancelled()
+    component.effect = effect
+    with pytest.raises(StepFailed) as failed:
+        await Attempts(METRICS).run(
+            step(component, Retry()), message(), Tenure(), Written()
+        )
+
+    assert failed.value.indeterminate is (effect is Effect.ONCE)

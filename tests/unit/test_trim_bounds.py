@@ -115,8 +115,8 @@ def test_what_a_commit_needs_is_there_whenever_one_of_before_is_trimmed_by(
 def test_without_a_commit_everything_is_needed() -> None:
     """As is all of the journal where a person has set the group's offset."""
     assert needs_of(None) == Needs(0, 0)
-    assert needs_of(Commit(7)) == Needs(7, 0)
-    assert needs_of(Commit(7, "not JSON")) == Needs(7, 0)
+    assert needs_of(Commit(7)) == Needs(0, 0)
+    assert needs_of(Commit(7, "not JSON")) == Needs(0, 0)
     assert needs_of(Commit(7, Bookmark(3, 1, 1).text)) == Needs(7, 3)
     assert needs_of(Commit(7, Bookmark(3, 1, 1, oldest=2).text)) == Needs(2, 3)
     assert needs_of(Commit(7, Bookmark(oldest=2).text)) == Needs(2, 0)
