@@ -10,6 +10,7 @@ import pytest
 
 from hookline.cli.verdict import Ledger, Trace, judge
 from hookline.v1 import execution_pb2
+from tests.broker_files import free_ports
 from tests.faults import planted
 from tests.faults.kafka_scenario import ONE
 from tests.faults.subject import subject_of
@@ -156,13 +157,17 @@ async def test_nothing_is_lost_or_reordered_while_executors_on_kafka_are_killed(
     kafka_servers: Sequence[str], tmp_path: Path
 ) -> None:
     """Every event is accepted; those that were running run again elsewhere."""
+    [port] = free_ports(1)
+    address = f"127.0.0.1:{port}"
     async with line_on(
         kafka_servers,
         tmp_path,
         flows=1,
         durability=ONE,
         HOOKLINE_KAFKA__SESSION_TIMEOUT_S="6",
+        HOOKLINE_ROUTER__CONSOLE=address,
     ) as line:
+        await line.start("console", "--grpc", address, "--data", str(tmp_path / "c"))
 
         async def kill() -> None:
             for _ in range(2):

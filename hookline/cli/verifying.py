@@ -49,6 +49,8 @@ async def verify(task: Task, channel: Any, metadata: Metadata) -> Verdict:
     flow_ids = [f"{PREFIX}{number}" for number in range(task.flows)]
     await _apply(flow_ids, channel, metadata)
     ledger = Ledger()
+    # Where nobody tells of events, as without a console, that is said now.
+    await _list(ledger, flow_ids[:1], channel, metadata)
     async with (
         GuardedClient(allow=ANYWHERE, keep_alive=True) as http,
         asyncio.TaskGroup() as tasks,

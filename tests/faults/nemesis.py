@@ -23,6 +23,12 @@ NOT_REACHED = " (not reached)"
 PLAIN = ("kill", "stop", "kill-in-step")
 # Passed once a partition at each start: it is armed for a start of its own.
 RESTORING = "executor.while_restoring"
+# What is sent here asks for no decision, and nothing of it rests for so long.
+ELSEWHERE = {
+    "executor.after_control_before_acting",
+    "executor.after_passed_before_commit",
+}
+HERE = [name for name in POINTS if name not in ELSEWHERE]
 
 
 Passing = Literal["freeze", "full disk"]
@@ -49,7 +55,7 @@ class Round:
 
 def every_point(random: Random) -> list[Round]:
     """A round for each fail point and each plain fault, shuffled."""
-    rounds = [_round(random, fault) for fault in [*POINTS, *PLAIN]]
+    rounds = [_round(random, fault) for fault in [*HERE, *PLAIN]]
     rounds += [Round("kill", 150, "full disk", 1.0), Round("stop", 30, "freeze", 0.8)]
     random.shuffle(rounds)
     return rounds
@@ -57,7 +63,7 @@ def every_point(random: Random) -> list[Round]:
 
 def some(random: Random, count: int) -> list[Round]:
     """So many rounds of any kind."""
-    faults = random.choices([*POINTS, *PLAIN], k=count)
+    faults = random.choices([*HERE, *PLAIN], k=count)
     return [_round(random, fault) for fault in faults]
 
 
