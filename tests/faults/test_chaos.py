@@ -73,7 +73,11 @@ WITH_THREE = [
 @pytest.mark.slow
 @pytest.mark.timeout(540)
 @pytest.mark.parametrize(
-    "faults", [COMING_AND_GOING, AT_POINTS], ids=["services", "points"]
+    "faults",
+    [
+        pytest.param(COMING_AND_GOING, id="services"),
+        pytest.param(AT_POINTS, id="points", marks=pytest.mark.long),
+    ],
 )
 async def test_every_rule_holds_when_services_and_the_broker_come_and_go(
     one_broker: Cluster, tmp_path: Path, faults: Sequence[str]
@@ -87,6 +91,7 @@ async def test_every_rule_holds_when_services_and_the_broker_come_and_go(
 @pytest.mark.kafka
 @pytest.mark.chaos
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(540)
 async def test_every_rule_holds_when_brokers_of_three_come_and_go(
     kafka_of_three: Cluster, tmp_path: Path

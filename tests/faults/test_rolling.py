@@ -39,6 +39,7 @@ async def test_restarts_of_one_process_fail_no_keyed_request(tmp_path: Path) -> 
 
 
 @pytest.mark.kafka
+@pytest.mark.long
 async def test_restarts_of_routers_and_ingresses_fail_no_keyed_request(
     tmp_path: Path,
 ) -> None:
