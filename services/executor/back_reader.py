@@ -146,7 +146,7 @@ class BackReader:
                     "event.gone",
                     offset=offset,
                     key=lane.key.decode(errors="replace"),
-                    outcome="its lane waits: restore the log, or skip the event",
+                    outcome="its lane waits for it: restore the log",
                 )
             self._delay_one(lane)
 
