@@ -68,7 +68,7 @@ def _accepted(record: Record) -> execution_pb2.EventSummary | None:
 
 
 def _ended(record: Record, fence: Fence) -> execution_pb2.EventSummary | None:
-    """An end, or that it is held, or that it is held."""
+    """An end, or that it is held."""
     try:
         entry = execution_pb2.JournalEntry.FromString(record.value or b"")
     except DecodeError:
