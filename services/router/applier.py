@@ -186,7 +186,11 @@ class Applier:
             key = version_key(flow_id, version)
             await self._log.append(self._topic, key, flow.SerializeToString())
             await self._catalog.wait_current(flow_id, version)
+            counts = records.version(flow_id, version)
             await take_out_stale(self._catalog, self._log, self._topic, flow_id)
+            if counts is not None and counts.definition == definition:
+                # Also where another router's next version is the current one by now.
+                return Applied(flow_id, version, changed=True)
 
 
 def _definition(read: ReadFlow) -> bytes:
