@@ -92,6 +92,8 @@ class Line:
                     entry = execution_pb2.JournalEntry.FromString(record.value or b"")
                     if not entry.HasField("ended"):
                         continue
+                    if entry.ended.status == execution_pb2.STATUS_DUPLICATE:
+                        continue  # a lost answer left it in the log twice: it ran once
                     ended = entry.ended
                     found[entry.flow_id].append(
                         Execution(
