@@ -1,7 +1,4 @@
-"""What work costs in CPU time: of its thread alone, so that other work does not count.
-
-Machines differ, so what is cheap is measured, too: about 50 ms on one of two fast cores.
-"""
+"""What work costs in CPU time: of its thread alone, so that other work does not count."""
 
 import time
 from collections.abc import Callable
@@ -10,19 +7,8 @@ from contextlib import suppress
 from hookline.errors import Malformed
 
 
-def cheap_s() -> float:
-    """CPU seconds that this machine needs for two million turns of an empty loop."""
-    return least_cpu_s(_loop)
-
-
-def _loop() -> None:
-    turns = 0
-    while turns < 2_000_000:
-        turns += 1
-
-
-def least_cpu_s(work: Callable[[], object], tries: int = 3) -> float:
-    """The least CPU seconds of a few tries; a refusal counts as an end like any other."""
+def least_cpu_s(work: Callable[[], object], tries: int = 10) -> float:
+    """The least CPU seconds of ten tries: what else runs only adds; a refusal counts as an end like any other."""
     return min(_cpu_s(work) for _ in range(tries))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hookline.bodies import parse
 from tests.instance import Instance, running
-from tests.security.cpu import cheap_s, least_cpu_s
+from tests.security.cpu import least_cpu_s
 from tests.standins import StandIn
 
 FLOW = """
@@ -19,7 +19,7 @@ steps: [{id: keep, use: transform, with: {body: =body}}]
 """
 JSON, XML = "application/json", "application/xml"
 FORM = "application/x-www-form-urlencoded"
-CHEAP_S: Final = cheap_s()
+CHEAP_S: Final = 0.05
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ CHEAP_JSON = {
 @pytest.mark.security("S16")
 @pytest.mark.parametrize("kind", CHEAP_JSON)
 def test_hostile_json_costs_little(kind: str) -> None:
-    """No more CPU than is cheap, whatever becomes of it."""
+    """At most 50 ms of CPU, whatever becomes of it."""
     body = CHEAP_JSON[kind]
 
     assert least_cpu_s(lambda: parse(JSON, body)) < CHEAP_S
@@ -199,7 +199,7 @@ HOSTILE_FORMS = {
 @pytest.mark.security("S19")
 @pytest.mark.parametrize("kind", HOSTILE_FORMS)
 def test_hostile_forms_cost_little(kind: str) -> None:
-    """No more CPU than is cheap, in the body as in the query."""
+    """At most 50 ms of CPU each, in the body as in the query."""
     body = HOSTILE_FORMS[kind]
 
     assert least_cpu_s(lambda: parse(FORM, body)) < CHEAP_S
