@@ -8,7 +8,7 @@ from hookline.errors import Malformed
 
 
 def least_cpu_s(work: Callable[[], object], tries: int = 10) -> float:
-    """The least CPU seconds of ten tries: what else runs only adds; a refusal counts as an end like any other."""
+    """The least CPU seconds of ten tries; a refusal counts as an end like any other."""
     return min(_cpu_s(work) for _ in range(tries))
 
 
