@@ -268,11 +268,17 @@ def _asks_for_raw(query: dict[str, Value]) -> bool:
     return query.get("raw") == "true"
 
 
+# Of the names that are looked for in every request: most others need no look.
+CONTENT_LENGTHS = frozenset({len("content-type"), len("content-encoding")})
+
+
 def _content_headers(request: event_pb2.Request) -> tuple[str | None, str]:
     """The content type, where there is one, and the content codings."""
     content_type: str | None = None
     encoding = ""
     for header in request.headers:
+        if len(header.name) not in CONTENT_LENGTHS:
+            continue
         name = _name_of(header.name)
         if name == "content-type":
             value = _text_of(header.value)

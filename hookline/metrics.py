@@ -10,7 +10,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -18,6 +17,8 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from hookline.counting import Count, Counts, Durations, Total
 
 # When each series began: nobody asks, and it doubles them.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types
@@ -83,13 +84,13 @@ class EdgeMetrics:
     """The metrics of an ingress; children are bound once."""
 
     def __init__(self, registry: Registry) -> None:
-        self._responses = Counter(
+        self._responses = Counts(
             "hookline_http_responses",
             "Answers on the public port, by status",
-            ["status"],
+            "status",
             registry=registry,
         )
-        self._by_status: dict[int, Counter] = {}
+        self._by_status: dict[int, Count] = {}
         self.in_flight = Gauge(
             "hookline_http_requests_in_flight",
             "Requests on the public port that are not answered yet",
@@ -129,24 +130,24 @@ class RouterMetrics:
     """The metrics of a router; children are bound once."""
 
     def __init__(self, registry: Registry) -> None:
-        requests = Counter(
+        requests = Counts(
             "hookline_requests",
             "Requests to webhook URLs and of PublishService, by verdict",
-            ["verdict"],
+            "verdict",
             registry=registry,
         )
         self._requests = requests
         self.accepted = requests.labels("accepted")
         self.duplicates = requests.labels("duplicate")
-        self.body_bytes = Counter(
+        self.body_bytes = Total(
             "hookline_accepted_bytes",
             "Bytes of the bodies of accepted requests",
             registry=registry,
         )
-        self.append_duration = Histogram(
+        self.append_duration = Durations(
             "hookline_append_seconds",
             "From the append of an event until it is durable, or has failed",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
             registry=registry,
         )
         self.bytes_in_flight = Gauge(
@@ -190,10 +191,10 @@ class ExecutorMetrics:
     """The metrics of an executor; children are bound once."""
 
     def __init__(self, registry: Registry) -> None:
-        executions = Counter(
+        executions = Counts(
             "hookline_executions",
             "Executions that have ended, by status",
-            ["status"],
+            "status",
             registry=registry,
         )
         self.completed = executions.labels("completed")
@@ -244,10 +245,10 @@ class ExecutorMetrics:
             ["topic"],
             registry=registry,
         )
-        self.duration = Histogram(
+        self.duration = Durations(
             "hookline_accept_to_end_seconds",
             "From acceptance to the end of the execution",
-            buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600),
+            (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600),
             registry=registry,
         )
 

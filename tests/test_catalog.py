@@ -12,17 +12,23 @@ from hookline.catalog import Catalog
 from hookline.components import component_types
 from hookline.flow_file import FlowFile
 from hookline.flow_records import version_key
-from hookline.log import CAUGHT_UP, Bounds, CaughtUp, Log, Record, Topic
+from hookline.log import CAUGHT_UP, Bounds, CaughtUp, Log, Position, Record, Topic
 from hookline.log.sqlite import open_log
 from hookline.metrics import Metrics
 from hookline.secrets import Secrets
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, flow_pb2
-from services.router.applier import Applier
+from services.router.applier import AT_ONCE, Applier
 from services.router.receiver import Receiver
 from services.router.registry import Registry
 
 TOPICS = Topics.with_partitions(2)
+FLOW = """
+id: {id}
+name: {name}
+trigger: {{webhook: {{auth: {{type: none}}}}}}
+steps: [{{id: keep, use: transform, with: {{body: =body}}}}]
+"""
 
 
 @pytest.fixture
@@ -45,12 +51,7 @@ async def catalog_of(log: Log) -> AsyncIterator[Catalog]:
 async def apply(log: Log, catalog: Catalog, name: str) -> int:
     """Apply a flow by a router of its own; gives its version."""
     applier = Applier(catalog, log, TOPICS, Secrets({}), component_types())
-    text = f"""
-id: f
-name: {name}
-trigger: {{webhook: {{auth: {{type: none}}}}}}
-steps: [{{id: keep, use: transform, with: {{body: =body}}}}]
-"""
+    text = FLOW.format(id="f", name=name)
     flows, mistakes = applier.check([FlowFile("f.yaml", text.encode())])
     assert not mistakes
     [applied] = await applier.apply(flows)
@@ -155,3 +156,45 @@ async def test_a_flow_that_another_router_has_applied_is_never_unknown(
     assert not known_before
     assert answers[0].accepted.event_id
     assert answers[1].rejected.reason == event_pb2.REASON_UNKNOWN_FLOW
+
+
+class CountingLog:
+    """Counts what is appended in one turn of the loop."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._count = 0
+        self.turns: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(
+        self, topic: Topic, key: bytes, value: bytes | None
+    ) -> "asyncio.Future[Position]":
+        if not self._count:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._count += 1
+        return self._log.append(topic, key, value)
+
+    def _end_turn(self) -> None:
+        self.turns.append(self._count)
+        self._count = 0
+
+
+async def test_many_flows_are_written_together(log: Log) -> None:
+    counting = CountingLog(log)
+    async with catalog_of(log) as catalog:
+        applier = Applier(catalog, counting, TOPICS, Secrets({}), component_types())
+        files = [
+            FlowFile(f"{n}.yaml", FLOW.format(id=f"f-{n}", name="n").encode())
+            for n in range(40)
+        ]
+        flows, mistakes = applier.check(files)
+        assert not mistakes
+
+        applied = await applier.apply(flows)
+
+        assert [one.flow_id for one in applied] == [f"f-{n}" for n in range(40)]
+        assert all(one.changed and one.version == 1 for one in applied)
+    assert counting.turns == [AT_ONCE, AT_ONCE, 40 - 2 * AT_ONCE]

@@ -6,8 +6,9 @@ rolled back, is left alone: what a person has decided holds until the file chang
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class FlowDirectory:
         """Read all files and apply what can be applied."""
         self._seen = self._snapshot()
         files, unreadable = self._files()
-        flows, mistakes = self._applier.check(files)
+        flows, mistakes = await asyncio.to_thread(self._applier.check, files)
         mistakes += unreadable
         if not self.path.is_dir():
             text = "there is no such directory: no flow file is applied"
@@ -142,12 +143,13 @@ class FlowDirectory:
 
     def _snapshot(self) -> Snapshot:
         snapshot = {}
-        for path in self._paths():
-            try:
-                stat = path.stat()
-            except OSError:
-                continue  # gone since it was listed
-            snapshot[str(path)] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        with suppress(OSError), os.scandir(self.path) as entries:
+            for entry in entries:
+                if not entry.name.endswith(SUFFIXES):
+                    continue
+                with suppress(OSError):  # gone since it was listed
+                    stat = entry.stat()
+                    snapshot[entry.path] = stat.st_mtime_ns, stat.st_size, stat.st_ino
         return snapshot
 
 

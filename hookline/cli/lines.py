@@ -12,6 +12,7 @@ from typing import Any, Self, TextIO
 
 import msgspec
 
+from hookline.cli.event_rows import status_text
 from hookline.v1 import event_pb2, execution_pb2
 
 MOST_WAITING = 10_000
@@ -19,12 +20,6 @@ MOST_WAITING = 10_000
 # more than the line does.
 GATHER_S = 0.02
 PREVIEW = 60
-STATUS = {
-    execution_pb2.STATUS_COMPLETED: "completed",
-    execution_pb2.STATUS_FILTERED: "filtered",
-    execution_pb2.STATUS_DUPLICATE: "duplicate",
-    execution_pb2.STATUS_FAILED: "failed",
-}
 Ended = tuple[event_pb2.Event, execution_pb2.ExecutionEnded]
 
 
@@ -106,7 +101,7 @@ def _for_programs(event: event_pb2.Event, ended: execution_pb2.ExecutionEnded) -
     line = {
         "event": event.id,
         "flow": event.flow_id,
-        "status": STATUS[ended.status],
+        "status": status_text(ended.status),
         "accepted_at_us": event.accepted_at_us,
         "ms": (ended.ended_at_us - event.accepted_at_us) / 1000,
         "attempts": ended.attempts,
@@ -121,7 +116,7 @@ def _for_programs(event: event_pb2.Event, ended: execution_pb2.ExecutionEnded) -
 def _for_people(event: event_pb2.Event, ended: execution_pb2.ExecutionEnded) -> str:
     moment = datetime.fromtimestamp(ended.ended_at_us / 1e6, UTC).astimezone()
     took_ms = (ended.ended_at_us - event.accepted_at_us) / 1000
-    status = STATUS[ended.status]
+    status = status_text(ended.status)
     what = ended.reason or ended.result.decode(errors="replace")
     if ended.status == execution_pb2.STATUS_FILTERED:
         what = f"by {ended.step}"

@@ -12,12 +12,6 @@ from hookline.cli.options import Form
 Row = Mapping[str, Any]
 
 
-def time_text(microseconds: int) -> str:
-    """A moment in the local zone, to the second."""
-    moment = datetime.fromtimestamp(microseconds / 1e6, UTC).astimezone()
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
-
-
 def time_json(microseconds: int) -> str:
     """A moment as RFC 3339 in UTC."""
     moment = datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -188,21 +188,23 @@ async def run_component(step: BoundStep, message: Message) -> Sequence[Message]:
 
     And CancelledError, but only where the task that runs it was cancelled.
     """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
+    task: asyncio.Task[object] | None = None
+    before = 0
     try:
         coroutine = step.component.run(message)
         try:
             waits_for = coroutine.send(None)
         except StopIteration as done:
             return cast("Sequence[Message]", done.value)
+        if task := asyncio.current_task():
+            before = task.cancelling()
         return await Bounded(coroutine, waits_for, step.timeout_s)
     except (RetryableError, TerminalError, Unavailable, TimeoutError):
         raise
     except MissingSecret as error:
         raise RetryableError(str(error)) from error
     except asyncio.CancelledError as error:
-        if task is None or task.cancelling() > before:
+        if task is not None and task.cancelling() > before:
             raise
         # What it waited for was cancelled, by nobody here: nothing may end the lane.
         once = step.component.effect is Effect.ONCE

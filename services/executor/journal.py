@@ -94,13 +94,11 @@ class Journal:
         self, event: event_pb2.Event, record: Record, ended: Ended, finish: Finish
     ) -> None:
         """Write an end down; `finish` is called when it is durable."""
-        message = _ended_message(ended)
         entry = execution_pb2.JournalEntry(
-            event_id=event.id,
-            flow_id=event.flow_id,
-            event_offset=record.offset,
-            ended=message,
+            event_id=event.id, flow_id=event.flow_id, event_offset=record.offset
         )
+        message = entry.ended
+        _tell(message, ended)
         self._count(event, message)
         if self._listener is not None:
             self._listener(event, message)
@@ -218,9 +216,8 @@ class Journal:
         self._metrics.failed.inc()
         ended = Ended(execution_pb2.STATUS_FAILED, letter.failed_at_us, 0)
         ended.reason = reason
-        entry = execution_pb2.JournalEntry(
-            event_offset=record.offset, ended=_ended_message(ended)
-        )
+        entry = execution_pb2.JournalEntry(event_offset=record.offset)
+        _tell(entry.ended, ended)
         self._write(record.key, entry, partial(self._end, record.offset, finish))
 
     async def _keep_letter(
@@ -266,18 +263,22 @@ class Journal:
         metrics.duration.observe((ended.ended_at_us - event.accepted_at_us) / 1e6)
 
 
-def _ended_message(ended: Ended) -> execution_pb2.ExecutionEnded:
-    return execution_pb2.ExecutionEnded(
-        status=ended.status,
-        started_at_us=ended.started_at_us,
-        ended_at_us=time.time_ns() // 1000,
-        attempts=ended.attempts,
-        result=ended.result,
-        step=ended.step,
-        reason=sendable(ended.reason) if ended.reason else "",
-        indeterminate=ended.indeterminate,
-        on_error=sendable(ended.on_error) if ended.on_error else "",
-    )
+def _tell(message: execution_pb2.ExecutionEnded, ended: Ended) -> None:
+    """Fill in an end; most ends have no more than the first four."""
+    message.status = ended.status
+    message.started_at_us = ended.started_at_us
+    message.ended_at_us = time.time_ns() // 1000
+    message.attempts = ended.attempts
+    if ended.result:
+        message.result = ended.result
+    if ended.step:
+        message.step = ended.step
+    if ended.reason:
+        message.reason = sendable(ended.reason)
+    if ended.indeterminate:
+        message.indeterminate = True
+    if ended.on_error:
+        message.on_error = sendable(ended.on_error)
 
 
 def sendable(text: str) -> str:

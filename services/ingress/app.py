@@ -113,18 +113,20 @@ def _as_request(http: web.BaseRequest) -> event_pb2.Request | None:
     flow_id, slash, rest = path[len(PREFIX) :].partition("/")
     if FLOW_ID.fullmatch(flow_id) is None:
         return None
-    return event_pb2.Request(
-        request_id=_request_id(http),
-        flow_id=flow_id,
-        method=http.method,
-        path=slash + rest,
-        query=query,
-        headers=[
-            event_pb2.Header(name=name, value=value) for name, value in http.raw_headers
-        ],
-        remote=_remote(http),
-        received_at_us=time.time_ns() // 1000,
-    )
+    # Field by field: a message that is made of others copies them.
+    request = event_pb2.Request()
+    request.request_id = _request_id(http)
+    request.flow_id = flow_id
+    request.method = http.method
+    request.path = slash + rest
+    request.query = query
+    request.remote = _remote(http)
+    request.received_at_us = time.time_ns() // 1000
+    add = request.headers.add
+    for name, value in http.raw_headers:
+        header = add()
+        header.name, header.value = name, value
+    return request
 
 
 def _ended(text: str, http: web.BaseRequest) -> web.StreamResponse:

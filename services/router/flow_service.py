@@ -1,5 +1,6 @@
 """FlowService over gRPC: applies flow files, shows flows, holds and removes them."""
 
+import asyncio
 from typing import Any, NoReturn
 
 import grpc
@@ -33,7 +34,7 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
     ) -> flow_pb2.ApplyFlowsResponse:
         """Apply all files, or none where one has a mistake or lacks a secret."""
         files = [FlowFile(file.file_name, file.content) for file in request.files]
-        flows, mistakes = self._applier.check(files)
+        flows, mistakes = await asyncio.to_thread(self._applier.check, files)
         mistakes += [
             Mistake(read.file_name, 0, "", str(MissingSecret(*missing)))
             for read in flows

@@ -176,12 +176,16 @@ class Receiver:
         if taken.repeats is Repeats.OTHER_BODY:
             return self.reject(taken, Conflict(OTHER_BODY))
         self._count(taken)
-        accepted = event_pb2.Accepted(event_id=taken.event_id, reply=taken.reply)
+        outcome = event_pb2.Outcome(request_id=taken.request_id)
+        accepted = outcome.accepted
+        accepted.event_id = taken.event_id
+        if taken.reply is not None:
+            accepted.reply.CopyFrom(taken.reply)
         if taken.headers:
             accepted.headers.extend(taken.headers)
         if taken.repeats:
             accepted.headers.append(DUPLICATE)
-        return event_pb2.Outcome(request_id=taken.request_id, accepted=accepted)
+        return outcome
 
     async def upload(
         self,

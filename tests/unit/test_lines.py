@@ -52,6 +52,27 @@ def test_a_person_sees_why_an_event_failed() -> None:
     assert "at call: X answered 401" in line
 
 
+def test_every_end_has_a_line() -> None:
+    statuses = [
+        execution_pb2.STATUS_SKIPPED,
+        execution_pb2.STATUS_CANCELLED,
+        execution_pb2.STATUS_DUPLICATE,
+        execution_pb2.STATUS_FILTERED,
+        execution_pb2.STATUS_COMPLETED,
+    ]
+
+    def end_all(lines: EventLines) -> None:
+        for status in statuses:
+            lines.ended(EVENT, ended(status))
+
+    for_people = printed(Terminal(), end_all)
+    for_programs = printed(io.StringIO(), end_all)
+
+    words = ["skipped", "cancelled", "duplicate", "filtered", "completed"]
+    assert [line.split()[2] for line in for_people] == words
+    assert [json.loads(line)["status"] for line in for_programs] == words
+
+
 def test_what_a_sender_wrote_does_not_steer_the_terminal() -> None:
     end = ended(execution_pb2.STATUS_FAILED, reason="\x1b[31mred\nline")
 
