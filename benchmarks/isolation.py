@@ -40,7 +40,7 @@ MOST_MB = 300.0
 MOST_BEHIND_S = 60.0
 PATIENCE_S = 900.0
 LOOK_S = 1.0
-LAG = "hookline_lag_events"
+AGE = "hookline_commit_age_seconds"
 BODY = b'{"name": "Ada", "note": "%s"}' % (b"x" * 140)
 HEADERS = {"content-type": "application/json"}
 CALLING = """
@@ -77,7 +77,7 @@ class Watched:
     begun_us: int = 0
     ended_us: int = 0
     peak_mb: float = 0.0
-    lags: list[float] = field(default_factory=list)
+    ages_s: list[float] = field(default_factory=list)
 
     def covers(self, run: Run) -> bool:
         return self.begun_us <= run.accepted_at_us < self.ended_us
@@ -132,7 +132,7 @@ def watching(instance: Instance) -> Iterator[Watched]:
 
     def look() -> None:
         while not over.wait(LOOK_S):
-            watched.lags.append(instance.runner.metric(LAG))
+            watched.ages_s.append(instance.runner.metric(AGE))
 
     forget_peak(pid)
     looking = threading.Thread(target=look)
@@ -222,7 +222,7 @@ def measure(ground: Ground, rates: Rates, seconds: float, behind: int) -> bool:
         after = resumed(ground, instance, behind)
     runs = written_in(ground.log, ground.environment).runs
     phases = Phases(alone, beside, after)
-    return phases.judged(ground.name, runs, behind, rates)
+    return phases.judged(ground.name, runs, behind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,19 +233,19 @@ class Phases:
     beside: Watched
     after: Watched
 
-    def judged(self, name: str, runs: Sequence[Run], behind: int, rates: Rates) -> bool:
+    def judged(self, name: str, runs: Sequence[Run], behind: int) -> bool:
         """Print what was found; tells whether all of it is as expected."""
         alone_ms, beside_ms = p99_ms(runs, self.alone), p99_ms(runs, self.beside)
         peak_mb = max(self.beside.peak_mb, self.after.peak_mb)
-        behind_s = max(self.beside.lags, default=0.0) / (rates.steady + rates.hot)
+        behind_s = max(self.beside.ages_s, default=0.0)
         ordered = in_order(runs, behind)
         took_s = (self.after.ended_us - self.after.begun_us) / 1e6
         print(
             f"{name}: p99 of {FLOWS} flows {alone_ms:.1f} ms alone, {beside_ms:.1f} ms "
             f"beside flows in trouble ({beside_ms / alone_ms:.2f}, expected at most "
             f"{MOST_RATIO:g}); memory at most {peak_mb:.0f} MB (expected {MOST_MB:g}); "
-            f"commits at most {behind_s:.1f} s behind (expected {MOST_BEHIND_S:g}); the "
-            f"suspended {behind:,} ran in {took_s:.0f} s, "
+            f"what commits waited for at most {behind_s:.1f} s old "
+            f"(expected {MOST_BEHIND_S:g}); the suspended {behind:,} ran in {took_s:.0f} s, "
             f"{'in order' if ordered else 'NOT IN ORDER'}"
         )
         return (

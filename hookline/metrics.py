@@ -228,6 +228,11 @@ class ExecutorMetrics:
             "Events in this executor's partitions that have not ended, read or unread",
             registry=registry,
         )
+        self.commit_age = Gauge(
+            "hookline_commit_age_seconds",
+            "How old the oldest event is that a partition's commit waits for",
+            registry=registry,
+        )
         self.partitions = Gauge(
             "hookline_partitions_owned",
             "Partitions of events that this executor runs",

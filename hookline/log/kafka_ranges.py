@@ -62,6 +62,8 @@ class Ranges:
         self._thread = ThreadPoolExecutor(1, "log-reader")
         self._consumer: KafkaConsumer | None = None
         self._next: tuple[TopicPartition, int] | None = None
+        # What was there when it was asked last; forgotten when a read fails.
+        self._known: dict[TopicPartition, Bounds] = {}
         self._asked: dict[TopicPartition, list[asyncio.Future[Bounds]]] = {}
         self._answering: set[asyncio.Future[None]] = set()
 
@@ -69,9 +71,11 @@ class Ranges:
         self, topic: Topic, partition: int, start: int, end: int
     ) -> AsyncIterator[Sequence[Record]]:
         """Records that are durable now, in batches. Raises Unavailable."""
-        bounds = await self.bounds(topic, partition)
-        start, end = max(start, bounds.start), min(end, bounds.end)
         place = TopicPartition(self._cluster.name_of(topic.name), partition)
+        bounds = self._known.get(place)
+        if bounds is None or start < bounds.start or end > bounds.end:
+            bounds = await self.bounds(topic, partition)
+        start, end = max(start, bounds.start), min(end, bounds.end)
         while start < end:
             batch, start = await self._run(self._read_some, place, start, end)
             if batch:
@@ -112,7 +116,9 @@ class Ranges:
         timeout_ms = int(READ_S * 1000)
         starts = consumer.beginning_offsets(places, timeout_ms=timeout_ms)
         ends = consumer.end_offsets(places, timeout_ms=timeout_ms)
-        return {place: Bounds(starts[place], ends[place]) for place in places}
+        found = {place: Bounds(starts[place], ends[place]) for place in places}
+        self._known |= found
+        return found
 
     def _read_some(
         self, place: TopicPartition, start: int, end: int
@@ -123,8 +129,8 @@ class Ranges:
             consumer.assign([place])
             consumer.seek(place, start)
         self._next = None
-        # All of what a fetch brings: `max_records` would park the rest.
-        found = consumer.poll(timeout_ms=int(READ_S * 1000))
+        # What a fetch brings beyond is parked, and costs nothing unless it is asked for.
+        found = consumer.poll(timeout_ms=int(READ_S * 1000), max_records=end - start)
         records = [as_record(one) for one in found.get(place, ()) if one.offset < end]
         position = consumer.position(place, timeout_ms=int(READ_S * 1000))
         if position is None or position <= start:
@@ -167,6 +173,7 @@ class Ranges:
         return self._consumer
 
     def _drop(self) -> None:
+        self._known.clear()
         consumer, self._consumer, self._next = self._consumer, None, None
         if consumer is not None:
             close_consumer(consumer)

@@ -76,6 +76,8 @@ class Lanes:
         it, is passed over.
         """
         passing, memory = self.passing, self._memory
+        if records:
+            passing.held.read(records[0])
         for record in records:
             passing.watermark.open(record.offset)
             if self._take_ended(record.offset):

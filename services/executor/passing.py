@@ -1,8 +1,8 @@
 """Stop 9, what the commit passes: events that have not ended, once the journal has them.
 
-An event that rests, or is far behind, would hold its partition's commit. So the journal is
-told of it, by lane and offset, and when that is durable the commit goes past it: whoever
-has the partition next finds it there.
+An event that rests, runs for long or is far behind would hold its partition's commit. So
+the journal is told of it, by lane and offset, and when that is durable the commit goes
+past it: whoever has the partition next finds it there.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 from hookline.v1 import execution_pb2
+from services.executor.held import Held
 from services.executor.lane import Lane
 from services.executor.watermark import Watermark
 
@@ -41,25 +42,36 @@ class Passed:
         self._on_taken = on_taken
         self._most_behind = most_behind
         self.watermark = Watermark()
+        self.held = Held(self.watermark)
         # How many the journal has as passed that have not ended.
         self.count = 0
         self.parked: set[Lane] = set()
 
     @property
     def is_behind(self) -> bool:
-        """Whether the commit stands so far behind that what holds it should be passed."""
-        return self.watermark.span >= self._most_behind
+        """Whether the commit stands so far behind that what holds it should be passed.
+
+        In events, or in time.
+        """
+        return self.watermark.span >= self._most_behind or self.held.is_too_long
 
     def due(self) -> list[Passing]:
         """What the journal should have: all that is parked, and what holds the commit."""
         lanes, self.parked = self.parked, set()
         if self.is_behind:
-            middle = self.watermark.middle
+            through = self._through()
             lanes.update(
-                lane for lane in self._lanes.values() if lane.holds_before(middle)
+                lane for lane in self._lanes.values() if lane.holds_before(through)
             )
         found = [Passing(lane, lane.unpassed()) for lane in lanes]
         return [passing for passing in found if passing.offsets]
+
+    def _through(self) -> int:
+        """How far the commit is to come."""
+        through = self.held.through if self.held.is_too_long else 0
+        if self.watermark.span >= self._most_behind:
+            return max(through, self.watermark.middle)
+        return through
 
     def take(self, passing: Sequence[Passing]) -> None:
         """The journal has them, durably; some may have ended meanwhile."""

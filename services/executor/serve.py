@@ -1,6 +1,7 @@
 """Consumes the partitions that are this executor's, until it is told to stop."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class Executor:
         self._draining = False
         metrics.unfinished.set_function(lambda: self.unfinished)
         metrics.parked.set_function(lambda: self.parked)
+        metrics.commit_age.set_function(lambda: self.commit_age_s)
         metrics.partitions.set_function(lambda: len(self._lanes))
         self._lag = Lag(log, topics.events, metrics)
         self._controls = Controls(log, topics)
@@ -110,6 +112,13 @@ class Executor:
     def parked(self) -> int:
         """How many of them are not in memory."""
         return sum(lanes.parked for lanes in self._lanes)
+
+    @property
+    def commit_age_s(self) -> float:
+        """How old the oldest event is that a commit of its partitions waits for."""
+        now_s = time.time()
+        ages = (lanes.passing.held.age_s(now_s) for lanes in self._lanes)
+        return max(ages, default=0.0)
 
     def _share_bytes(self) -> int:
         """What the unfinished events of each partition may hold."""

@@ -1,7 +1,8 @@
 """The other system that steps call: it keeps what was done, and can be told what to do.
 
 A step's `Idempotency-Key` names its event and itself. An event's fate decides what it is
-answered: `dead` is refused for good, `again` fails once and then works.
+answered: `dead` is refused for good, `again` fails once and then works; so does `late`,
+which asks to be left alone for so long that its flow is parked meanwhile.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,6 +16,9 @@ from tests.faults.evidence import Effect
 from tests.faults.history import now_us
 
 STEPS = ("first", "second")
+# Longer than an execution waits in its place; with `PARKING` its flow leaves memory.
+LATER_S = "2"
+PARKING = {"HOOKLINE_EXECUTOR__PARK_AFTER_S": "1"}
 FLOW = """
 id: {flow_id}
 trigger: {{webhook: {{auth: {{type: none}}}}}}
@@ -45,9 +49,10 @@ class Receiver:
         fate = (await request.json())["fate"]
         if fate == "dead" and step == STEPS[-1]:
             return web.json_response({"error": "never"}, status=400)
-        if fate == "again" and key not in self._failed_once:
+        if fate in ("again", "late") and key not in self._failed_once:
             self._failed_once.add(key)
-            return web.json_response({"error": "not yet"}, status=503)
+            asked = {"Retry-After": LATER_S} if fate == "late" else None
+            return web.json_response({"error": "not yet"}, status=503, headers=asked)
         self.effects.append(Effect(event_id, step, now_us()))
         if self.on_effect is not None:
             self.on_effect()

@@ -21,6 +21,7 @@ from tests.waiting import until
 ANSWER_S = 15.0
 RECONNECT_S = 0.05
 AGAIN = 0.2
+FATES = (*("",) * 89, *("dead", "again") * 5, "late")
 INDETERMINATE = (500, 502, 503, 504)
 
 
@@ -37,7 +38,7 @@ class Plan:
     seed: int
     callers: int = 12
     a_second: float = 150.0
-    fates: Sequence[str] = ("",) * 18 + ("dead", "again")
+    fates: Sequence[str] = FATES
     repeats: int = 0
 
 

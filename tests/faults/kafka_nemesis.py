@@ -18,7 +18,7 @@ from tests.faults.effects import Receiver
 from tests.faults.evidence import Footprint
 from tests.faults.generator import Generator
 from tests.faults.history import Fault, History, now_us
-from tests.faults.nemesis import NOT_REACHED, REACHED_S, RESTORING
+from tests.faults.nemesis import NOT_REACHED, PASSED, REACHED_S, RESTORING
 from tests.faults.subject import footprint
 from tests.kafka_line import Line
 from tests.processes import EndedAtOnceError, Service
@@ -29,7 +29,7 @@ SESSION_S: Final = 6.0
 # Each of them cuts short what waits: an executor leaves, another one joins.
 HANDOVERS: Final = 2
 # Passed too seldom, or but once a partition, to wait for its twelfth time.
-SELDOM: Final = (RESTORING, "executor.before_dead_letter")
+SELDOM: Final = (RESTORING, "executor.before_dead_letter", PASSED)
 MANY: Final = 4
 
 

@@ -12,7 +12,7 @@ from hookline.log.kafka import Durability
 from services.executor.serve import GROUP
 from tests.broker_answers import commits_at
 from tests.brokers import Cluster
-from tests.faults.effects import flow_file, receiving
+from tests.faults.effects import PARKING, flow_file, receiving
 from tests.faults.evidence import Evidence, Snapshot
 from tests.faults.generator import Plan, generating
 from tests.faults.history import History
@@ -96,6 +96,7 @@ async def run_kafka_scenario(
             durability=ground.durability,
             flow_of=partial(flow_file, url=url),
             HOOKLINE_KAFKA__SESSION_TIMEOUT_S=str(SESSION_S),
+            **PARKING,
         ) as line,
         line.log() as log,
     ):

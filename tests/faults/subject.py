@@ -13,6 +13,7 @@ from resource import RLIMIT_FSIZE, prlimit
 from hookline.cli.log_place import EMBEDDED_PARTITIONS
 from hookline.topics import Topics
 from tests.broker_files import free_ports
+from tests.faults.effects import PARKING
 from tests.faults.evidence import Footprint, Snapshot
 from tests.faults.history import now_us
 from tests.faults.looking import Looking, sqlite_file
@@ -56,7 +57,7 @@ class Subject:
             self.data,
             *("--flows", str(self.flows)),
             *("--http", self.address, "--grpc", self.router),
-            environment={"HOOKLINE_FAILPOINTS": failpoints},
+            environment={"HOOKLINE_FAILPOINTS": failpoints, **PARKING},
             wrapper=self.wrapper,
         )
         self.service = await self._running.enter_async_context(starting)
