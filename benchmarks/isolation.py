@@ -245,8 +245,8 @@ class Phases:
             f"beside flows in trouble ({beside_ms / alone_ms:.2f}, expected at most "
             f"{MOST_RATIO:g}); memory at most {peak_mb:.0f} MB (expected {MOST_MB:g}); "
             f"what commits waited for at most {behind_s:.1f} s old "
-            f"(expected {MOST_BEHIND_S:g}); the suspended {behind:,} ran in {took_s:.0f} s, "
-            f"{'in order' if ordered else 'NOT IN ORDER'}"
+            f"(expected {MOST_BEHIND_S:g}); the suspended {behind:,} ran in "
+            f"{took_s:.0f} s, {'in order' if ordered else 'NOT IN ORDER'}"
         )
         return (
             beside_ms <= MOST_RATIO * alone_ms

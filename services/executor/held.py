@@ -41,7 +41,6 @@ class Held:
         if not self._marks or now_s - self._marks[-1].read_at_s >= MARK_S:
             self._marks.append(Mark(record.offset, now_s, record.appended_at_ms))
 
-    @property
     def is_too_long(self) -> bool:
         """Whether what holds the commit should be passed."""
         first = self._first()

@@ -53,7 +53,7 @@ class Passed:
 
         In events, or in time.
         """
-        return self.watermark.span >= self._most_behind or self.held.is_too_long
+        return self.watermark.span >= self._most_behind or self.held.is_too_long()
 
     def due(self) -> list[Passing]:
         """What the journal should have: all that is parked, and what holds the commit."""
@@ -68,7 +68,7 @@ class Passed:
 
     def _through(self) -> int:
         """How far the commit is to come."""
-        through = self.held.through if self.held.is_too_long else 0
+        through = self.held.through if self.held.is_too_long() else 0
         if self.watermark.span >= self._most_behind:
             return max(through, self.watermark.middle)
         return through

@@ -22,6 +22,8 @@ ANSWER_S = 15.0
 RECONNECT_S = 0.05
 AGAIN = 0.2
 FATES = (*("",) * 89, *("dead", "again") * 5, "late")
+# Without what makes a flow leave memory.
+NONE_LATE = FATES[:-1]
 INDETERMINATE = (500, 502, 503, 504)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.faults.effects import STEPS, Receiver, receiving, write_flows
 from tests.faults.evidence import Evidence, Footprint, Snapshot
-from tests.faults.generator import Plan, generating
+from tests.faults.generator import FATES, Plan, generating
 from tests.faults.history import Drained, Fault, History, calls_of, now_us
 from tests.faults.looking import Looking, Readable, drain, sqlite_file
 from tests.faults.nemesis import Nemesis, Round
@@ -22,6 +22,7 @@ class Scenario:
     flows: int = 8
     a_second: float = 150.0
     repeats: int = 0
+    fates: Sequence[str] = FATES
     wrapper: Sequence[str] = ()
     drain_s: float = 60.0
 
@@ -42,6 +43,7 @@ async def run_scenario(directory: Path, scenario: Scenario) -> Evidence:
                     scenario.seed,
                     a_second=scenario.a_second,
                     repeats=scenario.repeats,
+                    fates=scenario.fates,
                 )
                 async with generating(plan, history) as generator:
                     nemesis = Nemesis(subject, generator, receiver, history)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults import planted
 from tests.faults.checker import Rule, check
+from tests.faults.generator import NONE_LATE
 from tests.faults.nemesis import Round
 from tests.faults.report import report
 from tests.faults.rules_of_log import (
@@ -46,8 +47,14 @@ async def test_the_checker_catches(fault: str, tmp_path: Path) -> None:
     """By the rules that it breaks."""
     wrapper = (sys.executable, planted.__file__, fault)
     repeats = 2 if fault == "dedupe-off" else 0
+    # None of them late: what is read backwards cannot be parked, and ends the process.
     scenario = Scenario(
-        7, KILLS, flows=4, repeats=repeats, wrapper=wrapper, drain_s=2.0
+        *(7, KILLS),
+        flows=4,
+        repeats=repeats,
+        fates=NONE_LATE,
+        wrapper=wrapper,
+        drain_s=2.0,
     )
     evidence = await run_scenario(tmp_path, scenario)
 

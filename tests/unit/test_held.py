@@ -33,7 +33,7 @@ def test_what_has_not_ended_for_long_is_to_be_passed_and_what_is_young_is_not() 
         opened(watermark, held, offset)
         clock.now_s += 1
 
-    assert held.is_too_long
+    assert held.is_too_long()
     assert held.through == 16  # what was read less than five seconds ago may hold it
 
 
@@ -43,14 +43,14 @@ def test_it_counts_from_the_first_that_the_commit_waits_for() -> None:
     opened(watermark, held, 7)
     clock.now_s += MOST_HELD_S - 1
     opened(watermark, held, 8)
-    assert not held.is_too_long
+    assert not held.is_too_long()
     watermark.finish(7)
     clock.now_s += 1
-    assert not held.is_too_long
+    assert not held.is_too_long()
     clock.now_s += MOST_HELD_S
-    assert held.is_too_long
+    assert held.is_too_long()
     watermark.finish(8)
-    assert not held.is_too_long
+    assert not held.is_too_long()
 
 
 def test_what_comes_after_a_long_silence_is_young() -> None:
@@ -60,7 +60,7 @@ def test_what_comes_after_a_long_silence_is_young() -> None:
     watermark.finish(1)
     clock.now_s += 1000
     opened(watermark, held, 2)
-    assert not held.is_too_long
+    assert not held.is_too_long()
 
 
 def test_the_age_is_that_of_the_record_in_the_log() -> None:
