@@ -2,7 +2,6 @@
 
 import re
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from hookline.errors import Malformed
 from hookline.event import Value
@@ -10,6 +9,9 @@ from hookline.event import Value
 MOST_FIELDS: Final = 10_000
 MOST_DEPTH: Final = 32
 CHUNK_BYTES: Final = 64 * 1024
+ESCAPE: Final = re.compile(rb"%(?=[0-9A-Fa-f]{2})")
+HEX: Final = "0123456789ABCDEFabcdef"
+OCTETS: Final = {f"{a}{b}".encode(): bytes.fromhex(a + b) for a in HEX for b in HEX}
 BRACKETED: Final = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -33,18 +35,24 @@ def _unquote(part: bytes) -> str:
 
 
 def _unescaped(part: bytes) -> bytes:
-    """Percent-decoded a chunk at a time: of a whole one the library makes many objects."""
+    """Percent-decoded a chunk at a time: of a whole one many objects would be made."""
     if len(part) <= CHUNK_BYTES:
-        return unquote_to_bytes(part)
+        return _unescaped_chunk(part)
     out = bytearray()
     start = 0
     while start < len(part):
         end = start + CHUNK_BYTES
         escape = part.rfind(b"%", end - 2, end)
         end = end if escape == -1 else escape
-        out += unquote_to_bytes(part[start:end])
+        out += _unescaped_chunk(part[start:end])
         start = end
     return bytes(out)
+
+
+def _unescaped_chunk(part: bytes) -> bytes:
+    """As `urllib.parse.unquote_to_bytes`, which raises for each sign that is no escape."""
+    before, *escaped = ESCAPE.split(part)
+    return before + b"".join([OCTETS[one[:2]] + one[2:] for one in escaped])
 
 
 def _keys(name: str) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import tracemalloc
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hookline.bodies import check, parse, trigger_of
 from hookline.errors import Malformed, MissingContentType
-from hookline.event import Attachment, InMemory
+from hookline.event import Attachment, InMemory, Value
 from hookline.v1 import event_pb2
 
 FORM = "application/x-www-form-urlencoded"
@@ -140,6 +140,23 @@ def test_a_long_value_is_decoded_a_chunk_at_a_time(before: int) -> None:
     value = "x" * before + "é" * 40_000
 
     assert body_value(FORM, f"a={quote_plus(value)}".encode()) == {"a": value}
+
+
+@given(st.text("%0aAfFgx é", max_size=40).map(str.encode))
+def test_escapes_are_read_as_the_library_reads_them(written: bytes) -> None:
+    """And what only looks like one stays as it is."""
+    expected: Value = None
+    with suppress(UnicodeDecodeError):
+        expected = {"a": unquote_to_bytes(written).decode()}
+
+    assert form_or_none(b"a=" + written) == expected
+
+
+def form_or_none(body: bytes) -> Value:
+    try:
+        return body_value(FORM, body)
+    except Malformed:
+        return None
 
 
 def test_a_body_without_a_type_is_not_taken() -> None:
