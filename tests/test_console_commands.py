@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hookline.event import IN_LINE_BYTES
 from tests.processes import run, up
 from tests.waiting import until_asked
 
@@ -95,6 +96,21 @@ async def test_held_events_are_edited_and_skipped(shell: Shell) -> None:
         ("skipped", other),
         ("completed", held),
     ]
+
+
+async def test_a_body_that_is_in_the_store_is_not_shown_as_nothing(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """It is said where it is."""
+    body = json.dumps({"n": "x" * IN_LINE_BYTES})
+    (tmp_path / "body").write_text(body)
+    await shell.send("failing", f"@{tmp_path / 'body'}")
+    [event] = await shell.until_events(1, "--status", "failed")
+
+    code, out, err = await shell("dead-letters", "get", event, "--body")
+
+    assert (code, out) == (1, "")
+    assert f"{len(body)} bytes is in the body store" in err
 
 
 async def test_dead_letters_are_shown_and_replayed(shell: Shell) -> None:

@@ -82,7 +82,7 @@ def get_letter(
     from hookline.cli.event_rows import letter_row
     from hookline.cli.output import json_text
     from hookline.cli.remote import TIMEOUT_S, Metadata, call
-    from hookline.cli.requests import request_row
+    from hookline.cli.requests import refuse_stored, request_row
     from hookline.v1 import execution_pb2, execution_pb2_grpc
 
     async def ask(channel: Any, metadata: Metadata) -> Any:
@@ -95,6 +95,7 @@ def get_letter(
     answer = call(router, token, ask)
     letter = answer.dead_letter
     if body:
+        refuse_stored(letter.event.request)
         sys.stdout.buffer.write(letter.unreadable or letter.event.request.body)
         return
     row = letter_row(answer.summary)

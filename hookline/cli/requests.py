@@ -3,6 +3,8 @@
 import base64
 from typing import Any
 
+import typer
+
 
 def request_row(request: Any) -> dict[str, Any]:
     """Its head, and its body as text where it is text."""
@@ -30,3 +32,15 @@ def _content(request: Any) -> dict[str, Any]:
         return {"body": request.body.decode()}
     except UnicodeDecodeError:
         return {"body_base64": base64.b64encode(request.body).decode()}
+
+
+def refuse_stored(request: Any) -> None:
+    """Say where a body is that is not with its event, and end with 1."""
+    if request.HasField("stored_body"):
+        stored = request.stored_body
+        typer.echo(
+            f"hookline: this body of {stored.size} bytes is in the body store, under the "
+            f"name {stored.name}: read it there",
+            err=True,
+        )
+        raise typer.Exit(1)

@@ -1,12 +1,13 @@
 """What is asked of the index: pages of events and dead letters, by filter, newest first."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from hookline.errors import Error
 from hookline.v1 import execution_pb2
 from services.console.index_file import IndexFile
-from services.console.index_rows import packed_id, position_of, unpacked_id
+from services.console.index_rows import packed_id, place_of, position_of, unpacked_id
 
 COLUMNS: Final = (
     "place, accepted_at_us, flow_id, flow_version, event_id, replayed, status, "
@@ -18,6 +19,11 @@ LETTER_COLUMNS: Final = (
     "indeterminate"
 )
 NEWEST: Final = (1 << 62, 1 << 62)
+# Numbers that SQLite takes for one.
+TOKEN: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
+# What a place has room for.
+PARTITION: Final = re.compile(r"[0-9]{1,4}")
+OFFSET: Final = re.compile(r"[0-9]{1,14}")
 COMPLETED: Final = execution_pb2.STATUS_COMPLETED
 DUPLICATE: Final = int(execution_pb2.STATUS_DUPLICATE)
 
@@ -98,13 +104,14 @@ class Page(NamedTuple):
     @classmethod
     def behind(cls, token: str) -> "Page":
         """Read a page token. Raises BadFilter."""
-        try:
-            time_us, place = token.split(".") if token else NEWEST
-            return cls(int(time_us), int(place))
-        except ValueError as error:
+        if not token:
+            return cls(*NEWEST)
+        read = TOKEN.fullmatch(token)
+        if read is None:
             raise BadFilter(
                 "The page token is none of ours: take `next_page_token` of the page before."
-            ) from error
+            )
+        return cls(int(read[1]), int(read[2]))
 
     @property
     def token(self) -> str:
@@ -254,9 +261,8 @@ def letter_places(
 def find_letter(index: IndexFile, letter_id: str) -> IndexedLetter | None:
     """The dead letter of an event, or that of a record that is none: PARTITION/OFFSET."""
     partition, slash, offset = letter_id.partition("/")
-    if slash and partition.isdecimal() and offset.isdecimal():
-        condition, value = "place = ?", (int(partition) << 48) + int(offset)
-        return _letter(index, condition, value)
+    if slash and PARTITION.fullmatch(partition) and OFFSET.fullmatch(offset):
+        return letter_at(index, place_of(int(partition), int(offset)))
     return _letter(index, "event_id = ?", packed_id(letter_id))
 
 

@@ -374,10 +374,19 @@ def test_pages_hold_every_event_once(filled: Index) -> None:
     assert ids == [one for one, _ in listed(filled)]
 
 
-def test_a_token_that_is_none_of_ours_is_told() -> None:
+@pytest.mark.parametrize(
+    "token", ["soon", "1", "1.2.3", "-1.2", f"1.{2**63}", f"{10**30}.1", "1" * 5000]
+)
+def test_a_token_that_is_none_of_ours_is_told(token: str) -> None:
     """It is the caller's mistake."""
     with pytest.raises(BadFilter, match="next_page_token"):
-        Page.behind("soon")
+        Page.behind(token)
+
+
+@pytest.mark.parametrize("letter_id", ["1/2", "9999/1", f"1/{10**30}", f"{10**9}/1"])
+def test_a_place_without_a_letter_finds_none(filled: Index, letter_id: str) -> None:
+    """However far out it is."""
+    assert queries.find_letter(filled.files[1], letter_id) is None
 
 
 def test_dead_letters_are_found_by_their_events_and_with_their_replays(
