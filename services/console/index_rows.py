@@ -7,6 +7,7 @@ there twice change nothing: of an execution's records the one with the highest n
 tells how it stands, an end before all of them, and of two ends the first.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -22,6 +23,7 @@ OFFSET_BITS: Final = 48
 ENDED_RANK: Final = 1 << 40
 RESULT_BYTES: Final = 256
 UUID_BYTES: Final = 16
+UUID_FORM: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PENDING: Final = execution_pb2.STATUS_PENDING
 
 
@@ -37,16 +39,9 @@ def position_of(place: int) -> tuple[int, int]:
 
 def packed_id(event_id: str) -> bytes:
     """An event's id in as few bytes as it needs."""
-    packed = event_id.replace("-", "")
-    try:
-        value = bytes.fromhex(packed)
-    except ValueError:
-        return event_id.encode()
-    return value if _is_uuid(event_id, value) else event_id.encode()
-
-
-def _is_uuid(text: str, value: bytes) -> bool:
-    return len(value) == UUID_BYTES and str(UUID(bytes=value)) == text
+    if UUID_FORM.fullmatch(event_id):
+        return bytes.fromhex(event_id.replace("-", ""))
+    return event_id.encode()
 
 
 def unpacked_id(packed: bytes | None) -> str:
