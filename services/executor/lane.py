@@ -57,6 +57,7 @@ class Lane:
         "failures",
         "key",
         "loaded",
+        "near",
         "parked",
         "passed",
         "records",
@@ -83,6 +84,8 @@ class Lane:
         # While its first event rests: until when, and since when it does.
         self.rest: Rest | None = None
         self.resting_since_s: float | None = None
+        # Its rest is over soon: what it goes on with may come into memory.
+        self.near = False
         # Somebody has woken it while its first event ran.
         self.woken = False
         # How many records to read back at once; how often that has failed in a row.

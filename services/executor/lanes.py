@@ -51,7 +51,7 @@ class Lanes:
         self._memory = Memory(bounds, self._running)
         # Told in the journal before the commit goes past it.
         self.passing = Passed(self._lanes, bounds.events, self._progress.set)
-        self._rests = Rests(self._go_on, bounds.park_after_s)
+        self._rests = Rests(self._go_on, self._ask, bounds.park_after_s)
         self._back_reader = BackReader(read, self, tasks)
         self.on_progress: Callable[[], None] = lambda: None
 
@@ -194,9 +194,14 @@ class Lanes:
 
     def wants_more(self, lane: Lane) -> bool:
         """Whether records of a parked lane are to be read back now."""
-        if lane.rest is not None or self._tenure.ended or not lane.parked_count:
+        if not self._may_load(lane) or not lane.parked_count:
             return False
         return self._memory.is_half_empty(lane)
+
+    def _may_load(self, lane: Lane) -> bool:
+        """Whether a lane may have one more record: while it rests only its first, soon."""
+        rests_on = lane.rest is not None and not (lane.near and not lane.records)
+        return not rests_on and not self._tenure.ended
 
     def load_back(self, lane: Lane, record: Record) -> bool:
         """Take a record that was read back, if it is the lane's next one and has room.
@@ -204,9 +209,9 @@ class Lanes:
         With the last of what is parked the lane is as any other again: what the main
         reader brings from here on follows in memory. Tells whether it was taken.
         """
-        if lane.rest is not None or self._tenure.ended:
+        if not self._may_load(lane) or not lane.is_next(record.offset):
             return False
-        if not lane.is_next(record.offset) or not self._memory.has_room(lane):
+        if not self._memory.has_room(lane):
             return False
         lane.parked = record.offset != lane.last
         self._load(lane, record)

@@ -8,14 +8,22 @@ from typing import Final
 from services.executor.lane import Lane, Rest
 
 LONGEST_TIMER_S: Final = 3600.0
+# What is parked is read back before it is due: a read can take longer than anybody waits.
+AHEAD_S: Final = 2.0
 MICROSECONDS: Final = 1_000_000
 
 
 class Rests:
-    """The rests of lanes; `go_on` is called when one is over."""
+    """The rests of lanes; `go_on` is called when one is over, `near` a little before."""
 
-    def __init__(self, go_on: Callable[[Lane], None], park_after_s: float) -> None:
+    def __init__(
+        self,
+        go_on: Callable[[Lane], None],
+        near: Callable[[Lane], None],
+        park_after_s: float,
+    ) -> None:
         self._go_on = go_on
+        self._near = near
         self._park_after_s = park_after_s
         self._timers: dict[Lane, asyncio.TimerHandle] = {}
 
@@ -25,6 +33,7 @@ class Rests:
         if lane.resting_since_s is None:
             lane.resting_since_s = now_s
         lane.rest = rest
+        lane.near = False
         if rest.due_at_us is None:
             return True
         due_s = rest.due_at_us / MICROSECONDS
@@ -51,7 +60,8 @@ class Rests:
 
     def _set_timer(self, lane: Lane, seconds: float) -> None:
         # Not in one piece: a loop has a longest wait, and clocks are set.
-        wait_s = min(max(0.0, seconds), LONGEST_TIMER_S)
+        ahead_s = seconds - AHEAD_S
+        wait_s = min(ahead_s if ahead_s > 0 else max(0.0, seconds), LONGEST_TIMER_S)
         loop = asyncio.get_running_loop()
         self._timers[lane] = loop.call_later(wait_s, self._look, lane)
 
@@ -59,7 +69,10 @@ class Rests:
         if lane.rest is None or lane.rest.due_at_us is None:
             return
         left_s = lane.rest.due_at_us / MICROSECONDS - time.time()
-        if left_s > 0:
-            self._set_timer(lane, left_s)
-        else:
+        if left_s <= 0:
             self.end(lane)
+            return
+        self._set_timer(lane, left_s)
+        if left_s <= AHEAD_S and not lane.near:
+            lane.near = True
+            self._near(lane)

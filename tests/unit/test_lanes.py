@@ -51,7 +51,7 @@ class Work:
 
 @asynccontextmanager
 async def lanes_of(
-    work: Work, tenure: Tenure, slots: int = 100
+    work: Work, tenure: Tenure, slots: int = 100, park_after_s: float = 5.0
 ) -> AsyncIterator[Lanes]:
     """Lanes with small bounds; what still runs at the end is abandoned."""
     async with asyncio.TaskGroup() as tasks:
@@ -61,7 +61,7 @@ async def lanes_of(
             tasks,
             asyncio.Semaphore(slots),
             tenure,
-            bounds=Bounds(lambda: LIMIT_BYTES, events=10),
+            bounds=Bounds(lambda: LIMIT_BYTES, 10, park_after_s=park_after_s),
         )
         yield lanes
         await lanes.drain(0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from array import array
 from collections.abc import AsyncIterator, Sequence
 
@@ -15,6 +16,7 @@ from services.executor.lane import Lane
 from services.executor.lanes import HELD, Rest
 from services.executor.partition_state import PartitionState
 from services.executor.passing import in_parts, offsets_of
+from services.executor.resting import AHEAD_S
 from services.executor.tenure import Tenure
 from tests.unit.test_lanes import Work, lanes_of, record, turns
 from tests.waiting import until
@@ -109,6 +111,35 @@ async def test_a_record_that_is_gone_holds_its_lane_and_no_other() -> None:
 
     assert held == [0, 1, 1]
     assert work.began == [0, 1, 1, 0, 2]
+
+
+class Watched(Work):
+    """When records were read back."""
+
+    def __init__(self, rests: dict[int, list[Rest]]) -> None:
+        super().__init__(rests=rests)
+        self.read_at: list[float] = []
+
+    async def read(self, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
+        self.read_at.append(time.time())
+        yield [one for one in self.log if start <= one.offset < end]
+
+
+async def test_what_is_parked_is_read_back_before_it_is_due() -> None:
+    """It starts when it is due, and not before, however long the read takes."""
+    due_s = time.time() + AHEAD_S + 0.3
+    work = Watched({0: [Rest(int(due_s * 1e6))]})
+    work.log = [record(0), record(1)]
+    async with lanes_of(work, Tenure(), park_after_s=0) as lanes:
+        lanes.add(work.log)
+        await until(lambda: lanes.parked == 2)
+        await until(lambda: lanes.parked == 1)
+        began, read_at = list(work.began), list(work.read_at)
+        await until(lambda: len(work.began) == 2)
+        began_at = time.time()
+
+    assert (began, work.began) == ([0], [0, 0])
+    assert read_at[0] < due_s <= began_at
 
 
 class Counted(Work):
