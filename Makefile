@@ -63,9 +63,10 @@ KAFKA := $(if $(and $(shell command -v mvn),$(shell command -v java)),kafka)
 test-kafka: $(VENV)/.dev $(KAFKA) ## the tests on a real Kafka
 	@$(BIN)/python -m pytest -q -m "kafka and not chaos" $(ARGS)
 
-# All that tests/faults/table.py names; the reports of the runs are shown at the end.
+# All that tests/faults/table.py names, and `hookline verify` under kills; the reports of
+# the runs are shown at the end.
 test-faults: $(VENV)/.dev $(KAFKA) ## every failure that is promised to do no harm, on both logs
-	@$(BIN)/python -m pytest -q --durations=10 $$($(BIN)/python -m tests.faults.table) $(ARGS)
+	@$(BIN)/python -m pytest -q --durations=10 $$($(BIN)/python -m tests.faults.table) tests/test_verify.py $(ARGS)
 
 chaos: $(VENV)/.dev $(KAFKA) ## the same for longer, from a seed that is drawn; ARGS="--kafka --rounds 50", --brokers, --power-cuts 1000
 	@$(BIN)/python -m tests.faults.chaos $(ARGS)

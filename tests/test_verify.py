@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -94,38 +95,68 @@ def test_the_verdict_counts_what_went_wrong(
     assert verdict.completed_ms
 
 
+class Size(NamedTuple):
+    """How much is sent; what runs events is killed so often, each time after so many."""
+
+    events: int
+    flows: int
+    rate: int
+    kills: int
+    after: int
+
+
 async def verified(
-    http: str, router: str, faults: Awaitable[None], environment: Mapping[str, str]
+    size: Size,
+    http: str,
+    router: str,
+    faults: Awaitable[None],
+    environment: Mapping[str, str],
 ) -> dict[str, int]:
     """Run the command, and faults meanwhile; gives its report."""
-    words = ("verify", "--events", "3000", "--flows", "10", "--rate", "150")
+    words = ("verify", "--events", str(size.events), "--flows", str(size.flows))
+    words += ("--rate", str(size.rate))
     places = ("--url", f"http://{http}", "--router", router, "--output", "json")
     (code, out, err), _ = await asyncio.gather(
         run(*words, *places, environment=environment), faults
     )
     assert code == 0, (out, err)
     report: dict[str, int] = msgspec.json.decode(out)
-    assert report["sent"] == 3000
-    assert report["accepted"] + report["unknown"] == 3000
+    print(out)  # noqa: T201 - shown with -s
+    assert report["sent"] == size.events
+    assert report["accepted"] + report["unknown"] == size.events
     assert (report["lost"], report["reordered"]) == (0, 0)
     return report
 
 
+# Some of it in each run of the tests, and as much as the command sends by itself.
+SIZES = [
+    pytest.param(Size(3_000, 10, 150, 3, 100), id="some"),
+    pytest.param(
+        Size(20_000, 50, 150, 8, 1_500),
+        id="whole",
+        marks=[pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(600)],
+    ),
+]
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
 async def test_nothing_is_lost_or_reordered_while_the_one_process_is_killed(
-    tmp_path: Path,
+    size: Size, tmp_path: Path
 ) -> None:
     """The command goes on, and finds out what it could not see meanwhile."""
     async with subject_of(tmp_path, tmp_path / "flows") as subject:
 
         async def kill() -> None:
-            for _ in range(3):
-                await subject.service.wait_metric(RAN, 100)
+            for _ in range(size.kills):
+                await subject.service.wait_metric(RAN, size.after)
                 await subject.kill()
                 await subject.start()
 
         environment = {"HOOKLINE_DATA": str(subject.data)}
-        report = await verified(subject.address, subject.router, kill(), environment)
+        report = await verified(
+            size, subject.address, subject.router, kill(), environment
+        )
     assert report["unknown"]
 
 
@@ -153,8 +184,9 @@ async def test_what_is_lost_is_told_and_the_command_fails(tmp_path: Path) -> Non
 
 @pytest.mark.kafka
 @pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
 async def test_nothing_is_lost_or_reordered_while_executors_on_kafka_are_killed(
-    kafka_servers: Sequence[str], tmp_path: Path
+    size: Size, kafka_servers: Sequence[str], tmp_path: Path
 ) -> None:
     """Every event is accepted; those that were running run again elsewhere."""
     [port] = free_ports(1)
@@ -170,13 +202,13 @@ async def test_nothing_is_lost_or_reordered_while_executors_on_kafka_are_killed(
         await line.start("console", "--grpc", address, "--data", str(tmp_path / "c"))
 
         async def kill() -> None:
-            for _ in range(2):
-                await line.services[-1].wait_metric(RAN, 100)
+            for _ in range(size.kills):
+                await line.services[-1].wait_metric(RAN, size.after)
                 await line.services[-1].kill()
                 await line.executor()
 
         await line.executor()
         report = await verified(
-            line.ingress.http, line.router.grpc, kill(), line.environment
+            size, line.ingress.http, line.router.grpc, kill(), line.environment
         )
-    assert report["accepted"] == 3000
+    assert report["accepted"] == size.events

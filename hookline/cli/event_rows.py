@@ -1,5 +1,6 @@
 """Events and dead letters, as commands print them."""
 
+from functools import cache
 from typing import Any
 
 from hookline.cli.output import time_json
@@ -38,6 +39,7 @@ def _waiting(waits: Any) -> dict[str, Any]:
     return row
 
 
+@cache
 def status_text(status: int) -> str:
     """A status in a word."""
     from hookline.v1 import execution_pb2

@@ -37,8 +37,8 @@ def verify(
     may run out of order. The exit code is 1 where something was.
 
     The scratch flows are called hookline-verify-0, -1, …; they do nothing, take requests
-    of anyone who can reach the public port, and stay when it is over: flows cannot be
-    removed yet. The next run uses them again.
+    of anyone who can reach the public port, and stay when it is over, for the next run;
+    `hookline flows delete` removes them.
     """
     from hookline.cli.remote import Metadata, call
     from hookline.cli.verifying import Task
