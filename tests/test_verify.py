@@ -113,8 +113,8 @@ async def verified(
     environment: Mapping[str, str],
 ) -> dict[str, int]:
     """Run the command, and faults meanwhile; gives its report."""
-    words = ("verify", "--events", str(size.events), "--flows", str(size.flows))
-    words += ("--rate", str(size.rate))
+    words = ["verify", "--events", str(size.events), "--flows", str(size.flows)]
+    words += ["--rate", str(size.rate)]
     places = ("--url", f"http://{http}", "--router", router, "--output", "json")
     (code, out, err), _ = await asyncio.gather(
         run(*words, *places, environment=environment), faults

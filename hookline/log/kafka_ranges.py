@@ -22,6 +22,9 @@ from hookline.telemetry import get_logger
 READ_S: Final = 5.0
 POLL_MS: Final = 200
 FETCH_BYTES: Final = 4 * 1024 * 1024
+# Reads of so few records fetch little: a fetch of the usual size is a thousand records.
+FEW: Final = 500
+FEW_BYTES: Final = 64 * 1024
 PAUSE_S: Final = 0.5
 AGAIN_WITHIN_S: Final = 1.0
 # A follower that has heard nothing asks, so often, and is unwell after a few questions.
@@ -53,15 +56,56 @@ def as_record(found: Any) -> Record:
     )
 
 
-class Ranges:
-    """One consumer for reads and bounds, made when it is first needed."""
+class _Client:
+    """A consumer, made when it is first needed, and what it would read next."""
 
-    def __init__(self, cluster: Cluster, largest_record_bytes: int) -> None:
+    def __init__(self, cluster: Cluster, options: dict[str, Any]) -> None:
         self._cluster = cluster
-        self._options = reading_options(largest_record_bytes)
-        self._thread = ThreadPoolExecutor(1, "log-reader")
+        self._options = options
         self._consumer: KafkaConsumer | None = None
         self._next: tuple[TopicPartition, int] | None = None
+
+    def opened(self) -> KafkaConsumer:
+        """The consumer."""
+        if self._consumer is None:
+            self._consumer = self._cluster.connect(KafkaConsumer, **self._options)
+        return self._consumer
+
+    def read_some(
+        self, place: TopicPartition, start: int, end: int
+    ) -> tuple[list[Record], int]:
+        """A batch, and the offset to go on from; the batch may be empty at a gap."""
+        consumer = self.opened()
+        if self._next != (place, start):
+            consumer.assign([place])
+            consumer.seek(place, start)
+        self._next = None
+        # What a fetch brings beyond is parked, and costs nothing unless it is asked for.
+        found = consumer.poll(timeout_ms=int(READ_S * 1000), max_records=end - start)
+        records = [as_record(one) for one in found.get(place, ()) if one.offset < end]
+        position = consumer.position(place, timeout_ms=int(READ_S * 1000))
+        if position is None or position <= start:
+            raise Unavailable("The log cannot be read now: no broker sent anything.")
+        self._next = (place, position)
+        return records, position
+
+    def drop(self) -> None:
+        """End the consumer; the next one is made when it is needed."""
+        consumer, self._consumer, self._next = self._consumer, None, None
+        if consumer is not None:
+            close_consumer(consumer)
+
+
+class Ranges:
+    """Reads and bounds; what is asked for in small parts has a client of its own."""
+
+    def __init__(self, cluster: Cluster, largest_record_bytes: int) -> None:
+        options = reading_options(largest_record_bytes)
+        few = {"max_partition_fetch_bytes": FEW_BYTES}
+        self._client = _Client(cluster, options)
+        self._client_of_few = _Client(cluster, options | few)
+        self._cluster = cluster
+        self._thread = ThreadPoolExecutor(1, "log-reader")
         # What was there when it was asked last; forgotten when a read fails.
         self._known: dict[TopicPartition, Bounds] = {}
         self._asked: dict[TopicPartition, list[asyncio.Future[Bounds]]] = {}
@@ -76,8 +120,9 @@ class Ranges:
         if bounds is None or start < bounds.start or end > bounds.end:
             bounds = await self.bounds(topic, partition)
         start, end = max(start, bounds.start), min(end, bounds.end)
+        client = self._client if end - start > FEW else self._client_of_few
         while start < end:
-            batch, start = await self._run(self._read_some, place, start, end)
+            batch, start = await self._run(client.read_some, place, start, end)
             if batch:
                 yield batch
 
@@ -112,31 +157,13 @@ class Ranges:
                 _settle(answers, found.get(place, missing))
 
     def _bounds_of(self, places: Sequence[TopicPartition]) -> Any:
-        consumer = self._opened()
+        consumer = self._client.opened()
         timeout_ms = int(READ_S * 1000)
         starts = consumer.beginning_offsets(places, timeout_ms=timeout_ms)
         ends = consumer.end_offsets(places, timeout_ms=timeout_ms)
         found = {place: Bounds(starts[place], ends[place]) for place in places}
         self._known |= found
         return found
-
-    def _read_some(
-        self, place: TopicPartition, start: int, end: int
-    ) -> tuple[list[Record], int]:
-        """A batch, and the offset to go on from; the batch may be empty at a gap."""
-        consumer = self._opened()
-        if self._next != (place, start):
-            consumer.assign([place])
-            consumer.seek(place, start)
-        self._next = None
-        # What a fetch brings beyond is parked, and costs nothing unless it is asked for.
-        found = consumer.poll(timeout_ms=int(READ_S * 1000), max_records=end - start)
-        records = [as_record(one) for one in found.get(place, ()) if one.offset < end]
-        position = consumer.position(place, timeout_ms=int(READ_S * 1000))
-        if position is None or position <= start:
-            raise Unavailable("The log cannot be read now: no broker sent anything.")
-        self._next = (place, position)
-        return records, position
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         loop = asyncio.get_running_loop()
@@ -167,16 +194,10 @@ class Ranges:
             text = f"The log cannot be read now: {type(error).__name__}"
             raise Unavailable(text) from error
 
-    def _opened(self) -> KafkaConsumer:
-        if self._consumer is None:
-            self._consumer = self._cluster.connect(KafkaConsumer, **self._options)
-        return self._consumer
-
     def _drop(self) -> None:
         self._known.clear()
-        consumer, self._consumer, self._next = self._consumer, None, None
-        if consumer is not None:
-            close_consumer(consumer)
+        self._client.drop()
+        self._client_of_few.drop()
 
     async def close(self) -> None:
         """End the client; whoever still asks is told so."""

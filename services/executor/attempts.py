@@ -159,7 +159,8 @@ async def _wait_until(due_at_us: int, tenure: Tenure) -> None:
     wait_s = (due_at_us - time.time_ns() // 1000) / MICROSECONDS
     if wait_s > LONG_S:
         raise Rests(due_at_us)
-    await tenure.wait(max(0.0, wait_s))
+    if wait_s > 0:
+        await tenure.wait(wait_s)
 
 
 async def _read_beginnings(message: Message) -> None:

@@ -280,9 +280,14 @@ class Lanes:
         return rest
 
     def _rest(self, lane: Lane, rest: Rest) -> None:
-        """Its first event rests; for longer than a while, its records leave memory."""
+        """Its first event rests; for longer than a while, its records leave memory.
+
+        Where there is room for it, and it is due soon, the first one stays.
+        """
         if not lane.woken and self._rests.begin(lane, rest):
-            self._park(lane)
+            stays = self._rests.is_soon(rest) and self._memory.is_half_free
+            self._park(lane, keep=1 if stays else 0)
+            lane.parked = True  # what comes meanwhile does not enter memory
             lane.want = PROBE
 
     def _go_on(self, lane: Lane) -> None:

@@ -51,6 +51,13 @@ class Memory:
         bounds = self._bounds
         return len(self._sizes) >= bounds.events or self._bytes >= bounds.share_bytes()
 
+    @property
+    def is_half_free(self) -> bool:
+        """Whether there is so much room that what rests for a while may stay."""
+        bounds = self._bounds
+        half_free = 2 * len(self._sizes) <= bounds.events
+        return half_free and 2 * self._bytes <= bounds.share_bytes()
+
     def has_room(self, lane: Lane) -> bool:
         """Whether a lane may have one more record; the first one it always may."""
         if not lane.records:

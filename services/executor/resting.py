@@ -10,6 +10,7 @@ from services.executor.lane import Lane, Rest
 LONGEST_TIMER_S: Final = 3600.0
 # What is parked is read back before it is due: a read can take longer than anybody waits.
 AHEAD_S: Final = 2.0
+SOON_S: Final = 60.0
 MICROSECONDS: Final = 1_000_000
 
 
@@ -39,6 +40,11 @@ class Rests:
         due_s = rest.due_at_us / MICROSECONDS
         self._set_timer(lane, due_s - now_s)
         return due_s > lane.resting_since_s + self._park_after_s
+
+    def is_soon(self, rest: Rest) -> bool:
+        """Whether a rest is so short that its event is not worth another read."""
+        due_at_us = rest.due_at_us
+        return due_at_us is not None and due_at_us / MICROSECONDS < time.time() + SOON_S
 
     def delay(self, lane: Lane, seconds: float) -> None:
         """Leave a lane alone for a while."""
