@@ -12,7 +12,9 @@ from hookline.errors import Unavailable
 CONNECT_MS: Final = 5_000
 # The default of 30 s turns a failover of seconds into half a minute.
 RECONNECT_MS: Final = 500
-METADATA_MS: Final = 60_000
+# A client never asks its first servers again. One that was told of brokers while but one
+# of them lived knows only that one until it asks anew, and is lost when it goes.
+METADATA_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)

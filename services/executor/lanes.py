@@ -2,9 +2,10 @@
 
 A lane is the events of one flow: strictly one after another, the next one starts when the
 one before has ended. All lanes of a partition run at once, within a bound on executions.
-A lane that rests for long, or is far behind, is parked: its records leave memory, the
-commit passes them when the journal has their offsets, and they are read back when it goes
-on. So reading waits only for what is in memory and runs, never for one lane.
+A lane that rests for long, or is far behind, is parked: its records leave memory (the
+first stays where there is room and it is due soon), the commit passes them when the
+journal has their offsets, and they are read back before it goes on. So reading waits only
+for what is in memory and runs, never for one lane.
 """
 
 import asyncio

@@ -21,6 +21,7 @@ from tests.faults.looking import Looking
 from tests.faults.scenario import evidence_of, note_drained
 from tests.kafka_line import Line, line_on
 from tests.processes import Service
+from tests.waiting import until_asked
 
 ONE = Durability(replication=1, min_insync=1)
 # Two executors keep up with it, also where the machine is busy.
@@ -129,7 +130,7 @@ async def run_kafka_scenario(
                 for fault in faults:
                     await nemesis.do([fault])
                     commits = await topics.commits()
-                    await looking.look(topics)
+                    await until_asked(partial(looking.looked, topics), 60)
                     snapshots += looking.snapshots(commits)
             await note_drained(looking, topics, history, 60)
         return evidence_of(

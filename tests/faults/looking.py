@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from hookline.claims import Fence
+from hookline.errors import Unavailable
 from hookline.log import Bounds, Record, Topic
 from hookline.log.sqlite_store import Store, tables_of
 from hookline.topics import Topics
@@ -120,6 +121,17 @@ class Looking:
             letter = execution_pb2.DeadLetter.FromString(record.value or b"")
             self.letters.append(letter.event.id)
 
+    async def looked(self, log: Readable) -> bool:
+        """The same, where the log may not answer at once; tells whether it has.
+
+        If not, another look goes on where this one has stopped.
+        """
+        try:
+            await self.look(log)
+        except Unavailable:
+            return False
+        return True
+
     def snapshots(self, commits: Sequence[int]) -> list[Snapshot]:
         """The partitions as they were read, after these commits."""
         return [
@@ -207,7 +219,6 @@ async def drain(looking: Looking, log: Readable, seconds: float = 60.0) -> None:
 
     async def drained() -> bool:
         commits = await log.commits()
-        await looking.look(log)
-        return not looking.is_behind(commits)
+        return await looking.looked(log) and not looking.is_behind(commits)
 
     await until_asked(drained, seconds)
