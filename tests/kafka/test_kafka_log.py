@@ -166,6 +166,7 @@ async def test_who_keeps_a_partition_reads_on_from_its_commit(opening: Opening) 
         await until(lambda: len(first.owned) == EVENTS.partitions)
         await append_many(one, 600)
         await until(lambda: len(first.taken) == 600)
+        first.begins_at.clear()  # what is there afterwards is of the second time
         await stack.enter_async_context(reading(other, Member(does=3)))
         await until(lambda: len(first.began) == EVENTS.partitions + 3)
         again = first.began[EVENTS.partitions :]
