@@ -225,12 +225,14 @@ class ExecutorMetrics:
         )
         self.lag = Gauge(
             "hookline_lag_events",
-            "Events in this executor's partitions that have not ended, read or unread",
+            "Events that the commits of this executor's partitions have not come past, read "
+            "or unread; what they have passed is among the unfinished ones",
             registry=registry,
         )
         self.commit_age = Gauge(
             "hookline_commit_age_seconds",
-            "How old the oldest event is that a partition's commit waits for",
+            "How old the oldest event is that keeps a partition's commit from moving, to "
+            "about a second of reading; not what brokers do not take",
             registry=registry,
         )
         self.partitions = Gauge(

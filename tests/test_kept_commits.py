@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from hookline.errors import Unavailable
-from hookline.log import Commit
+from hookline.log import Commit, Record
 from hookline.log.sqlite import open_log
 from hookline.metrics import Metrics
 from services.executor.commits import Commits, Pace
+from services.executor.held import MOST_HELD_S, Held
 from services.executor.journal import Journal, Journals
+from services.executor.lane import Lane
 from services.executor.passing import Passed
 from services.executor.restore import Restorer, bookmark_of
 from services.executor.retention import needs_of
@@ -82,6 +84,30 @@ async def test_a_commit_names_the_oldest_event_that_it_has_passed(
 
     assert needed == [3, 9, 10]
     assert assigned.committed == commits.kept
+
+
+async def test_what_has_not_ended_for_long_is_passed_though_nothing_moves(
+    journal: Journal,
+) -> None:
+    """No event is read and none ends: it is the clock alone that goes on."""
+    slow, clock = Lane(b"slow"), [0.0]
+    passing = Passed({slow.key: slow}, 1000)
+    passing.held = Held(passing.watermark, lambda: clock[0])
+    lanes = Reached(7, passing)
+    passing.held.read(Record(0, 7, 0, slow.key, b""))
+    passing.watermark.open(7)
+    slow.append(7)
+    commits = commits_of(Assigned(), lanes, journal)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(commits.run())
+        await asyncio.sleep(0)
+        before = slow.passed
+        clock[0] = MOST_HELD_S
+        await until(lambda: slow.passed == 7)
+        running.cancel()
+
+    assert before == -1
+    assert passing.watermark.commit_offset == 8
 
 
 async def test_what_is_not_kept_for_certain_is_not_gone_by(journal: Journal) -> None:

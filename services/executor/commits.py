@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -23,6 +24,8 @@ from services.executor.lanes import Lanes
 from services.executor.passing import in_parts
 from services.executor.restore import Bookmark
 
+# What holds a commit becomes too old by itself, also where nothing is read or ends.
+LOOK_S: Final = 2.0
 LowestNeeded = Callable[[], int | None]
 logger = get_logger(__name__)
 
@@ -86,9 +89,9 @@ class Commits:
             await asyncio.shield(self._commit())
 
     async def _wait(self, moved: asyncio.Event) -> None:
-        """Return when there is something to commit, or time for a checkpoint."""
+        """Return when there is something to commit, or time to look at the clock."""
         try:
-            async with asyncio.timeout(self._pace.checkpoint_interval_s):
+            async with asyncio.timeout(min(self._pace.checkpoint_interval_s, LOOK_S)):
                 await moved.wait()
         except TimeoutError:
             return

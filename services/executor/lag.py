@@ -14,7 +14,9 @@ Reached = Callable[[], int | None]
 
 
 class Lag:
-    """Counts the events of its partitions that have not ended, read or not yet read.
+    """Counts the events of its partitions that commits have not come past, read or not.
+
+    What a commit has passed is among the unfinished ones, and is none of these.
 
     It is asked of the log now and then; while the log cannot be asked it stays as it was.
     """

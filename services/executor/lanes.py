@@ -112,9 +112,19 @@ class Lanes:
         return self.is_full or self.passing.watermark.span >= self._most_behind
 
     async def wait_for_memory(self) -> None:
-        """Return when records may be read back."""
+        """Return when records may be read back; what rests makes room for what is due."""
+        self._park_resting()
         while self.is_full:
             await self._wait()
+
+    def _park_resting(self) -> None:
+        """While all is full, have what rests leave memory; last what is due soon."""
+        for near in (False, True):
+            for lane in self._lanes.values():
+                if not self.is_full:
+                    return
+                if lane.rest is not None and lane.near is near and lane.records:
+                    self._park(lane)
 
     async def _wait(self) -> None:
         self._progress.clear()

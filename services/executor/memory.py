@@ -12,7 +12,7 @@ class Bounds:
     """What one partition may have in memory, and one lane of it.
 
     `share_bytes` changes with the number of partitions that the executor has. A lane that
-    rests for longer than `park_after_s` has nothing in memory.
+    rests for longer than `park_after_s` has at most its first event in memory.
     """
 
     share_bytes: Callable[[], int]

@@ -49,7 +49,8 @@ class Rests:
     def delay(self, lane: Lane, seconds: float) -> None:
         """Leave a lane alone for a while."""
         lane.rest = Rest(int((time.time() + seconds) * MICROSECONDS))
-        self._set_timer(lane, seconds)
+        lane.near = False
+        self._set_timer(lane, seconds, ahead_s=0.0)
 
     def end(self, lane: Lane) -> None:
         """It goes on now, whenever it was due."""
@@ -64,21 +65,21 @@ class Rests:
             timer.cancel()
         self._timers.clear()
 
-    def _set_timer(self, lane: Lane, seconds: float) -> None:
+    def _set_timer(self, lane: Lane, seconds: float, ahead_s: float = AHEAD_S) -> None:
         # Not in one piece: a loop has a longest wait, and clocks are set.
-        ahead_s = seconds - AHEAD_S
-        wait_s = min(ahead_s if ahead_s > 0 else max(0.0, seconds), LONGEST_TIMER_S)
+        before_s = seconds - ahead_s
+        wait_s = min(before_s if before_s > 0 else max(0.0, seconds), LONGEST_TIMER_S)
         loop = asyncio.get_running_loop()
-        self._timers[lane] = loop.call_later(wait_s, self._look, lane)
+        self._timers[lane] = loop.call_later(wait_s, self._look, lane, ahead_s)
 
-    def _look(self, lane: Lane) -> None:
+    def _look(self, lane: Lane, ahead_s: float) -> None:
         if lane.rest is None or lane.rest.due_at_us is None:
             return
         left_s = lane.rest.due_at_us / MICROSECONDS - time.time()
         if left_s <= 0:
             self.end(lane)
             return
-        self._set_timer(lane, left_s)
-        if left_s <= AHEAD_S and not lane.near:
+        self._set_timer(lane, left_s, ahead_s)
+        if left_s <= ahead_s and not lane.near:
             lane.near = True
             self._near(lane)

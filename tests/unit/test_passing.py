@@ -16,7 +16,7 @@ from services.executor.lane import Lane
 from services.executor.lanes import HELD, Rest
 from services.executor.partition_state import PartitionState
 from services.executor.passing import in_parts, offsets_of
-from services.executor.resting import AHEAD_S
+from services.executor.resting import AHEAD_S, Rests
 from services.executor.tenure import Tenure
 from tests.unit.test_lanes import Work, lanes_of, record, turns
 from tests.waiting import until
@@ -161,6 +161,38 @@ async def test_what_is_due_soon_stays_where_there_is_room() -> None:
 
     assert (parked, read_at) == (2, [])
     assert [list(one.offsets) for one in due] == [[0, 1, 2]]
+
+
+async def test_what_rests_makes_room_for_what_is_due() -> None:
+    """However long it would have stayed."""
+    due_s = time.time() + 0.5
+    long = {n: [Rest(int((due_s + 50) * 1e6))] for n in range(1, 6)}
+    work = Work(rests={0: [Rest(int(due_s * 1e6))], **long})
+    work.log = [record(n, b"%d" % n) for n in range(11)]
+    async with lanes_of(work, Tenure(), park_after_s=0) as lanes:
+        lanes.add(work.log[:6])
+        await until(lambda: lanes.parked == 1)  # half of memory is theirs
+        lanes.add(work.log[6:])
+        was_full = lanes.is_full
+        await until(lambda: work.began.count(0) == 2)
+
+    assert was_full
+    assert [work.began.count(n) for n in range(1, 6)] == [1] * 5
+
+
+async def test_a_lane_that_is_left_alone_is_not_read_ahead() -> None:
+    """It could not be read: it is tried again when its delay is over, and not before."""
+    gone_on: list[Lane] = []
+    near: list[Lane] = []
+    rests, lane = Rests(gone_on.append, near.append, 0), Lane(b"flow")
+    lane.near = True  # of a rest before
+
+    rests.delay(lane, AHEAD_S + 0.1)
+    was_near = lane.near
+    await until(lambda: gone_on == [lane])
+
+    assert not was_near
+    assert not near
 
 
 class Counted(Work):
