@@ -225,8 +225,8 @@ class ExecutorMetrics:
         )
         self.lag = Gauge(
             "hookline_lag_events",
-            "Events that the commits of this executor's partitions have not come past, read "
-            "or unread; what they have passed is among the unfinished ones",
+            "Events that the commits of this executor's partitions have not come past, "
+            "read or unread; what they have passed is among the unfinished ones",
             registry=registry,
         )
         self.commit_age = Gauge(

@@ -19,6 +19,7 @@ from hookline.secrets import Secrets
 from hookline.topics import Topics
 from hookline.v1 import event_pb2, flow_pb2
 from services.router.applier import AT_ONCE, Applier
+from services.router.flow_service import FlowServicer
 from services.router.receiver import Receiver
 from services.router.registry import Registry
 
@@ -198,3 +199,29 @@ async def test_many_flows_are_written_together(log: Log) -> None:
         assert [one.flow_id for one in applied] == [f"f-{n}" for n in range(40)]
         assert all(one.changed and one.version == 1 for one in applied)
     assert counting.turns == [AT_ONCE, AT_ONCE, 40 - 2 * AT_ONCE]
+
+
+async def test_flows_are_applied_in_the_order_in_which_they_were_asked_for(
+    log: Log,
+) -> None:
+    """However long it takes to check the first ones."""
+
+    def asked(name: str, others: int) -> flow_pb2.ApplyFlowsRequest:
+        texts = [FLOW.format(id=f"other-{n}", name=name) for n in range(others)]
+        texts.append(FLOW.format(id="f", name=name))
+        return flow_pb2.ApplyFlowsRequest(
+            files=[
+                flow_pb2.FlowFile(file_name=f"{n}.yaml", content=text.encode())
+                for n, text in enumerate(texts)
+            ]
+        )
+
+    async with catalog_of(log) as catalog:
+        applier = Applier(catalog, log, TOPICS, Secrets({}), component_types())
+        servicer = FlowServicer(applier, None, None)  # type: ignore[arg-type] # not asked
+        await asyncio.gather(
+            servicer.ApplyFlows(asked("first", 40), None),  # type: ignore[arg-type]
+            servicer.ApplyFlows(asked("second", 0), None),  # type: ignore[arg-type]
+        )
+
+        assert known(catalog) == {1: "first", 2: "second"}

@@ -63,6 +63,10 @@ class FlowDirectory:
 
     async def apply(self) -> News:
         """Read all files and apply what can be applied."""
+        async with self._applier.turn:
+            return await self._apply()
+
+    async def _apply(self) -> News:
         self._seen = self._snapshot()
         files, unreadable = self._files()
         flows, mistakes = await asyncio.to_thread(self._applier.check, files)

@@ -57,6 +57,9 @@ class Applier:
         self._types = types
         self._most_body_bytes = most_body_bytes
         self._one_at_a_time = asyncio.Lock()
+        # Held from before files are read until they are applied: checking takes a while,
+        # and who comes later must not be overwritten by who began earlier.
+        self.turn = asyncio.Lock()
 
     def check(self, files: Sequence[FlowFile]) -> tuple[list[ReadFlow], list[Mistake]]:
         """Read flow files; all mistakes at once."""

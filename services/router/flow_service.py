@@ -33,6 +33,14 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
         self, request: flow_pb2.ApplyFlowsRequest, context: Context
     ) -> flow_pb2.ApplyFlowsResponse:
         """Apply all files, or none where one has a mistake or lacks a secret."""
+        if request.dry_run:
+            return await self._apply(request, context)
+        async with self._applier.turn:
+            return await self._apply(request, context)
+
+    async def _apply(
+        self, request: flow_pb2.ApplyFlowsRequest, context: Context
+    ) -> flow_pb2.ApplyFlowsResponse:
         files = [FlowFile(file.file_name, file.content) for file in request.files]
         flows, mistakes = await asyncio.to_thread(self._applier.check, files)
         mistakes += [
