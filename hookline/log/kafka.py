@@ -13,7 +13,8 @@ from hookline.errors import BadConfiguration, Error, NotAppended, Unavailable
 from hookline.log import Bounds, CaughtUp, Position, Record, Topic, partition_of
 from hookline.log.kafka_assignment import KafkaAssignment
 from hookline.log.kafka_cluster import Cluster, Durability
-from hookline.log.kafka_ranges import Follower, Ranges
+from hookline.log.kafka_follower import Follower
+from hookline.log.kafka_ranges import Ranges
 from hookline.log.kafka_reader import GroupReader
 from hookline.log.kafka_topics import check_topics, create_topics, trim
 from hookline.log.kafka_writer import Writer, fail

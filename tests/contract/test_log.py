@@ -233,6 +233,23 @@ async def test_trim_leaves_what_is_after_its_offset(log: Log) -> None:
     assert await values(log, partition_of(b"21", 4)) == [b"other"]
 
 
+async def test_what_is_trimmed_gives_nothing_to_who_has_read_before(log: Log) -> None:
+    """What is left is read; nothing fails for what was known of the log before."""
+    for n in range(10):
+        await log.append(EVENTS, KEY, b"%d" % n)
+
+    async def read(start: int, end: int) -> list[bytes | None]:
+        batches = [one async for one in log.read(EVENTS, HOME, start, end)]
+        return [record.value for batch in batches for record in batch]
+
+    before = await read(0, 2)
+    await log.trim(EVENTS, Position(HOME, 7))
+
+    assert before == [b"0", b"1"]
+    assert await read(1, 2) == []
+    assert await read(5, 10) == [b"7", b"8", b"9"]
+
+
 async def test_large_records_are_trimmed_and_trimming_again_changes_nothing(
     log: Log,
 ) -> None:
